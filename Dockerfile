@@ -1,0 +1,34 @@
+# Two images from the same constraints:
+#   docker build --target pipeline -t hdrprep .             the pipeline, without torch
+#   docker build --target training -t hdrprep-training .    the same and the model
+# Run as an ordinary user, with the data mounted:
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" hdrprep run /data/hdr --bank /data/patches.zarr
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" hdrprep-training --bank /data/patches.zarr --out /data/run
+
+FROM python:3.11 AS build-pipeline
+WORKDIR /src
+COPY pyproject.toml constraints.txt Makefile README.md LICENSE ./
+COPY pipeline pipeline
+COPY model model
+RUN make install-pipeline VENV=/opt/hdrprep
+
+FROM python:3.11 AS build-training
+WORKDIR /src
+COPY pyproject.toml constraints.txt Makefile README.md LICENSE ./
+COPY pipeline pipeline
+COPY model model
+RUN make install-model VENV=/opt/hdrprep
+
+FROM python:3.11-slim AS pipeline
+COPY --from=build-pipeline /opt/hdrprep /opt/hdrprep
+ENV PATH=/opt/hdrprep/bin:$PATH
+WORKDIR /data
+USER 10001:10001
+ENTRYPOINT ["hdrprep"]
+
+FROM python:3.11-slim AS training
+COPY --from=build-training /opt/hdrprep /opt/hdrprep
+ENV PATH=/opt/hdrprep/bin:$PATH
+WORKDIR /data
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "model.train"]

@@ -1,0 +1,56 @@
+# Each target does its own set-up: on a fresh machine `make demo` or `make test` is all there is to type.
+# What it needs: Python 3.11 or later with venv, and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check format lint types imports format-check benchmark install-pipeline install-model clean
+
+demo: $(READY)
+	$(BIN)/hdrprep demo $(DEMO)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+# What CI runs.
+check: format-check lint types imports test
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+format-check: $(READY)
+	$(BIN)/ruff format --check .
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+imports: $(READY)
+	$(BIN)/lint-imports
+
+benchmark: $(READY)
+	$(BIN)/python benchmarks/camera_and_score.py
+
+# A development environment: the checkout itself, the model and the tools.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --constraint constraints.txt --editable '.[model,dev]'
+	touch $@
+
+# The environments of the two container images: this version, installed, without and with the model.
+install-pipeline:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --no-cache-dir --constraint constraints.txt .
+
+install-model:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --no-cache-dir --constraint constraints.txt '.[model]'
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

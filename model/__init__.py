@@ -1,0 +1,1 @@
+"""The masked U-Net of Santos, Ren and Kalantari 2020: training from a bank, reconstruction of HDR from LDR."""

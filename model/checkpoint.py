@@ -1,0 +1,219 @@
+"""Weights and checkpoints on disk: written whole or not at all, read with distrust, no pickle anywhere.
+
+OUT/checkpoints/step-00001000/weights.safetensors     metadata: architecture, step, bank, versions
+                              optimizer.safetensors   Adam's means of each parameter
+                              state.json              RunState
+OUT/weights.safetensors       those of the latest checkpoint
+OUT/best.safetensors          those of the lowest validation loss
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from model.config import TrainSettings
+from model.data import SamplerState
+from model.errors import CheckpointError
+from model.unet import Architecture, MaskedUNet
+from pipeline.bank.files import replace_file
+
+WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+BEST = "best.safetensors"
+FORMAT = "hdrprep weights 1"  # in the metadata of every file of weights
+_REMEDY = "delete that folder to resume from the checkpoint before it"
+_FOREIGN = "name a file that model.train wrote"
+_STEP = re.compile(r"step-(\d+)")
+
+
+class RunState(BaseModel):
+    """All that a run needs, besides its tensors, to go on exactly. Nothing else in training is random."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    step: int  # updates of the weights so far
+    sampler: SamplerState
+    settings: TrainSettings
+    bank_fingerprint: str
+    best_validation: float | None = None  # the lowest mean loss so far
+    versions: dict[str, str]
+
+
+def versions() -> dict[str, str]:
+    """Return what the numbers of a training run depend on."""
+    return {"hdrprep": version("hdrprep"), "python": platform.python_version(), "torch": str(torch.__version__)}
+
+
+def save_checkpoint(out: Path, state: RunState, network: MaskedUNet, optimizer: Optimizer, keep: int) -> Path:
+    """Write a checkpoint beside its place, bring it to the disk, rename it; then drop all but the last `keep`."""
+    directory = out / "checkpoints"
+    place = directory / f"step-{state.step:08d}"
+    beside = directory / f".{place.name}"
+    try:
+        shutil.rmtree(beside, ignore_errors=True)  # what a killed process left
+        beside.mkdir(parents=True)
+        save_weights(beside / WEIGHTS, network, state)
+        tensors = _optimizer_tensors(network, optimizer)
+        replace_file(beside / OPTIMIZER, lambda file: save_file(tensors, file))
+        replace_file(beside / STATE, lambda file: _write_text(file, state.model_dump_json(indent=2)))
+        beside.rename(place)
+        _sync(directory)
+        replace_file(out / WEIGHTS, lambda file: _copy(place / WEIGHTS, file))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot write the checkpoint {place}: {error}") from error
+    for old in list_checkpoints(out)[:-keep]:
+        trash = old.rename(old.with_name(f".{old.name}"))  # half a checkpoint must not look like one
+        shutil.rmtree(trash, ignore_errors=True)
+    return place
+
+
+def save_weights(file: Path, network: MaskedUNet, state: RunState) -> None:
+    """Write weights as float32 with what is needed to use them, and to know where they come from."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "architecture": network.architecture.model_dump_json(),
+        "step": str(state.step),
+        "bank_fingerprint": state.bank_fingerprint,
+        "versions": " ".join(f"{name} {number}" for name, number in state.versions.items()),
+    }
+    try:
+        replace_file(file, lambda beside: save_file(tensors, beside, metadata))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot write the weights {file}: {error}") from error
+
+
+def list_checkpoints(out: Path) -> list[Path]:
+    """Return the complete checkpoints of a run, oldest first."""
+    found = [(int(m[1]), p) for p in (out / "checkpoints").glob("step-*") if (m := _STEP.fullmatch(p.name))]
+    return [path for _, path in sorted(found)]
+
+
+def load_state(checkpoint: Path) -> RunState:
+    """Read state.json of a checkpoint."""
+    file = checkpoint / STATE
+    try:
+        return RunState.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = "another version wrote it" if isinstance(error, ValidationError) else error.strerror
+        raise CheckpointError(f"{file} cannot be used ({reason} or it is damaged); {_REMEDY}") from error
+
+
+def restore(checkpoint: Path, network: MaskedUNet, optimizer: Optimizer) -> None:
+    """Fill network and optimiser with what a checkpoint holds."""
+    stored = load_network(checkpoint / WEIGHTS)
+    if stored.architecture != network.architecture:
+        raise CheckpointError(f"{checkpoint} holds another network than {STATE} in it says; {_REMEDY}")
+    network.load_state_dict(stored.state_dict())
+    tensors = _read_tensors(checkpoint / OPTIMIZER)
+    parameters = dict(network.named_parameters())
+    expected = {f"{name}.{key}": shape for name, p in parameters.items() for key, shape in _adam_shapes(p).items()}
+    _check_shapes(checkpoint / OPTIMIZER, tensors, expected, remedy=_REMEDY)
+    groups = optimizer.state_dict()["param_groups"]  # of the settings, which may name another rate now
+    state = {i: _adam_state(name, p, tensors) for i, (name, p) in enumerate(parameters.items())}
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def load_network(file: Path) -> MaskedUNet:
+    """Return the network that a file of weights describes, on the CPU. Raises CheckpointError with one sentence."""
+    architecture = Architecture.model_validate_json(_read_architecture(file))
+    with torch.device("meta"):  # shapes without memory: a file that asks for a huge network is found out first
+        network = MaskedUNet(architecture)
+    tensors = _read_tensors(file)
+    _check_shapes(file, tensors, {name: tensor.shape for name, tensor in network.state_dict().items()})
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise CheckpointError(f"{file} holds weights that are not finite numbers; use an earlier checkpoint")
+    network.to_empty(device="cpu").load_state_dict(tensors)
+    return network
+
+
+def _read_architecture(file: Path) -> str:
+    with _open(file) as opened:
+        metadata = opened.metadata() or {}
+    text = str(metadata.get("architecture", ""))
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{file} holds tensors, but not weights of this network; {_FOREIGN}")
+    try:
+        Architecture.model_validate_json(text)
+    except ValidationError as error:
+        raise CheckpointError(f"{file} is for a network that this version does not know; {_FOREIGN}") from error
+    return text
+
+
+def _open(file: Path) -> safe_open:
+    try:
+        return safe_open(file, framework="pt")
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise CheckpointError(f"{file} is not a readable safetensors file ({reason}); {_FOREIGN}") from error
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    with _open(file) as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+
+
+def _check_shapes(
+    file: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size], remedy: str = _FOREIGN
+) -> None:
+    for name in sorted(tensors.keys() ^ expected.keys()):
+        problem = "lacks" if name in expected else "has an unknown tensor"
+        raise CheckpointError(f"{file} {problem} {name}; {remedy}")
+    for name, shape in expected.items():
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype != torch.float32:
+            found = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+            raise CheckpointError(f"{file}: {name} is {found} instead of float32 {tuple(shape)}; {remedy}")
+
+
+def _adam_shapes(parameter: nn.Parameter) -> dict[str, torch.Size]:
+    return {"step": torch.Size(()), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+
+
+def _optimizer_tensors(network: MaskedUNet, optimizer: Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": optimizer.state[parameter][key].detach().cpu().contiguous()
+        for name, parameter in network.named_parameters()
+        for key in _adam_shapes(parameter)
+    }
+
+
+def _adam_state(name: str, parameter: nn.Parameter, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def like_parameter(tensor: Tensor) -> Tensor:  # in its memory layout too, or each step is slower
+        return torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+
+    return {
+        "step": tensors[f"{name}.step"].clone(),
+        "exp_avg": like_parameter(tensors[f"{name}.exp_avg"]),
+        "exp_avg_sq": like_parameter(tensors[f"{name}.exp_avg_sq"]),
+    }
+
+
+def _write_text(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8")
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

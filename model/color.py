@@ -1,0 +1,35 @@
+"""From stored bytes to what the network sees: the display-encoded picture T and how well exposed it is, M.
+
+Legend: T display-encoded picture in [0, 1]; M mask in [0, 1], 1 = well exposed, 0 = saturated; any shape, per channel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+ALPHA = 0.96  # Santos et al. 2020, Fig. 2
+WHITE_LUMINANCE = (0.2126, 0.7152, 0.0722)  # of linear BT.709 red, green, blue (ITU-R BT.709-6)
+
+
+def well_exposed_mask(T: Tensor, alpha: float = ALPHA) -> Tensor:
+    """Return M = beta(T) = clip((1 - T) / (1 - alpha), 0, 1), the function of Santos et al. 2020, Fig. 2.
+
+    Falls linearly from 1 at T = alpha to 0 at T = 1, for each channel by itself: a red lamp may be saturated in red
+    alone, and its green and blue still tell the network something. Dark pixels are well exposed by this definition.
+    """
+    return ((1.0 - T) / (1.0 - alpha)).clamp(0.0, 1.0)
+
+
+def preview(H: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Tone-map (H, W, 3) float32 scene-linear to (H, W, 3) uint8 display-encoded RGB, for a look at the result.
+
+    Reinhard et al. 2002, Eq. 4: L_d = L (1 + L / L_white^2) / (1 + L), the brightest luminance L_white becoming 1;
+    colours keep the ratios of their channels; a display gamma of 2.2.
+    """
+    luminance = H @ np.asarray(WHITE_LUMINANCE, dtype=np.float32)  # (H, W)
+    white = max(float(luminance.max(initial=0.0)), 1.0)
+    scale = (1.0 + luminance / white**2) / (1.0 + luminance)  # L_d / L
+    display = np.clip(H * scale[..., None], 0.0, 1.0) ** (1.0 / 2.2)
+    return np.asarray(np.rint(display * 255.0), dtype=np.uint8)

@@ -1,0 +1,144 @@
+"""The settings of a training run: defaults from the paper, a YAML file, the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from model.color import ALPHA
+from model.layers import EPSILON
+from model.unet import Architecture
+from pipeline.errors import ConfigError, UsageError
+
+SECTION = "train"  # of the project's YAML files; their other sections are the pipeline's
+
+# Another value of one of these would make another run out of a resumed one.
+FIXED = ("seed", "batch_size", "width", "alpha", "epsilon", "validation_share", "test_share")
+
+
+class TrainSettings(BaseModel):
+    """Section `train`. A share is in [0, 1]; `every` counts steps; one step is one update of the weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # Optimisation: Adam with a constant rate. Halving it on a plateau comes with the stages of training.
+    learning_rate: float = Field(default=2e-4, gt=0.0, le=1.0)  # per step; Santos et al. 2020, Section 4
+    betas: tuple[float, float] = (0.9, 0.999)  # decay a step of Adam's two means, in [0, 1); Section 4
+    batch_size: int = Field(default=4, ge=1)  # patches a step; Section 4
+    steps: int = Field(default=250_000, ge=1)  # ten passes over the paper's 100,000 patches; it says "convergence"
+    seed: int = Field(default=0, ge=0, lt=2**63)  # of the initial weights and of the order of patches
+
+    # Network and mask
+    width: int = Field(default=64, ge=1, le=1024)  # channels of the first layer; Fig. 6 and the authors' code
+    alpha: float = Field(default=ALPHA, ge=0.0, lt=1.0)  # T at which the mask begins to fall; Fig. 2
+    epsilon: float = Field(default=EPSILON, gt=0.0, le=1.0)  # guards the division of Eq. 4
+
+    # Data
+    validation_share: float = Field(default=0.1, ge=0.0, lt=1.0)  # of the sources; ours, the paper names none
+    test_share: float = Field(default=0.0, ge=0.0, lt=1.0)  # of the sources, never read; the paper tests on others
+    validation_patches: int = Field(default=256, ge=1)  # read at each validation, at most
+    workers: int | None = Field(default=None, ge=0)  # processes that read; None: none for a CPU, up to 8 for a GPU
+
+    # Bookkeeping, in steps
+    log_every: int = Field(default=50, ge=1)
+    validate_every: int = Field(default=1000, ge=1)
+    checkpoint_every: int = Field(default=1000, ge=1)
+    keep_checkpoints: int = Field(default=3, ge=1)  # 0.3 GB each at the paper's width
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_booleans(cls, value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError("a number is asked for")  # pydantic's own takes no TypeError
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ValueError("both betas must be in [0, 1)")
+        if self.validation_share + self.test_share >= 1.0:
+            raise ValueError("validation_share and test_share leave nothing to train on")
+        return self
+
+    def architecture(self) -> Architecture:
+        """Return what is stored beside the weights."""
+        return Architecture(width=self.width, alpha=self.alpha, epsilon=self.epsilon)
+
+
+def resolve(
+    file: Path | None, assignments: Iterable[str], flags: Mapping[str, object], stored: TrainSettings | None
+) -> TrainSettings:
+    """Join all places where a setting may be given: flag > `--set` > file > the resumed run's > default.
+
+    A flag that is None was not given. Raises UsageError or ConfigError with one sentence.
+    """
+    values: dict[str, object] = {} if stored is None else stored.model_dump()
+    values |= {} if file is None else read_section(file)
+    values |= dict(map(parse_assignment, assignments))
+    values |= {name: value for name, value in flags.items() if value is not None}
+    settings = validate(values)
+    if stored is not None:
+        refuse_changes(stored, settings)
+    return settings
+
+
+def validate(values: Mapping[str, object]) -> TrainSettings:
+    """Return the settings, or raise a ConfigError that names the first one that cannot be."""
+    try:
+        return TrainSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        near = get_close_matches(name, TrainSettings.model_fields, n=1)
+        hint = (
+            f"; did you mean {SECTION}.{near[0]}?" if near else f"; known are {', '.join(TrainSettings.model_fields)}"
+        )
+        raise ConfigError(f"there is no setting {SECTION}.{name}{hint}")
+    problem = first["msg"].removeprefix("Value error, ")
+    where = f"{SECTION}.{name} = {first['input']!r}" if name else SECTION
+    raise ConfigError(f"{where}: {problem[:1].lower()}{problem[1:]}")
+
+
+def read_section(file: Path) -> dict[str, object]:
+    """Return section `train` of a YAML file, empty where there is none."""
+    try:
+        document: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    section = document.get(SECTION) if isinstance(document, dict) else document
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        raise ConfigError(f"{file}: section {SECTION} must hold settings, one `name: value` a line")
+    return {str(name): value for name, value in section.items()}
+
+
+def parse_assignment(text: str) -> tuple[str, object]:
+    """Split `train.name=value` of `--set`; the value is read as YAML, so that lists are possible."""
+    key, equals, value = text.partition("=")
+    section, _, name = key.strip().partition(".")
+    if not equals or section != SECTION or not name:
+        raise UsageError(f"--set {text}: expected {SECTION}.NAME=VALUE, the settings of this command")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {text}: the value is not YAML") from error
+
+
+def refuse_changes(stored: TrainSettings, settings: TrainSettings) -> None:
+    """Raise a UsageError if a resumed run would become another one."""
+    for name in FIXED:
+        before, now = getattr(stored, name), getattr(settings, name)
+        if before != now:
+            raise UsageError(
+                f"the run was made with {SECTION}.{name} = {before}, not {now}: "
+                "leave the setting out to resume it, or start another run with another --out"
+            )

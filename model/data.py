@@ -1,0 +1,275 @@
+"""The bank as training examples: which patches, on which side of the split, in which order.
+
+Legend: B batch, S patch size in pixels, N patches of one side of the split. As stored: ldr (S, S, 3) uint8, hdr
+(S, S, 3) float16. As trained on: T (B, 3, S, S) float32 display-encoded in [0, 1]; H (B, 3, S, S) float32 scene-linear,
+the sensor clips at 1.0; M (B, 3, S, S) float32 mask, 1 = well exposed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from model.color import well_exposed_mask
+from pipeline.bank import BankReader
+from pipeline.errors import BankError, HdrprepError
+from pipeline.records import Camera, Split, Window, split_of
+
+# A patch is its recipe: the numbers of these columns determine its pixels.
+RECIPE = tuple(f.name for part in (Window, Camera) for f in fields(part) if f.name != "patch_size")
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PatchIndex:
+    """The patches of one side of the split, by rising `patch_ids` (N,) int64, whatever order the bank was filled in.
+
+    `rows` (N,) int64 is where each lies in the bank's arrays. `fingerprint` (hex) changes if any patch is added, taken
+    away or replaced by another one, and not if patches only lie elsewhere.
+    """
+
+    patch_ids: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The split of a bank; `validation` is empty where the bank has too few sources for one."""
+
+    train: PatchIndex
+    validation: PatchIndex
+    train_sources: int
+    validation_sources: int
+
+
+def split_bank(reader: BankReader, validation_share: float, test_share: float, validation_patches: int) -> Sides:
+    """Put every kept and exported patch on the side of its source; the test side is left alone.
+
+    Training needs a side: where every source fell on the side of validation, it takes them, and validation is empty.
+    """
+    table = kept_patches(reader)
+    source_ids = np.asarray(table.column("source_id").to_pylist(), dtype=object)
+    side_of: dict[str, Split] = {s: split_of(s, validation_share, test_share) for s in set(source_ids)}
+    train = {s for s, side in side_of.items() if side == "train"}
+    validation = {s for s, side in side_of.items() if side == "validation"}
+    if not train:
+        train, validation = validation, set()
+    if not train:
+        raise BankError(f"all {len(side_of)} sources lie on the test side: lower train.test_share")
+    return Sides(
+        train=_index(table, np.isin(source_ids, list(train))),
+        # The ids are hashes: the lowest ones are a fair sample of all sources, and the same one at each validation.
+        validation=_index(table, np.isin(source_ids, list(validation)), at_most=validation_patches),
+        train_sources=len(train),
+        validation_sources=len(validation),
+    )
+
+
+def kept_patches(reader: BankReader) -> pa.Table:
+    """Return the rows of the patches table that can be trained on, by rising patch_id."""
+    table = reader.patches(["patch_id", "source_id", "verdict", "row", *RECIPE])
+    kept = table.filter(pc.equal(table.column("verdict"), "kept"))
+    exported = kept.filter(pc.is_valid(kept.column("row")))
+    if exported.num_rows == 0:
+        missing = "no kept patches; run hdrprep score" if kept.num_rows == 0 else "no pixels; run hdrprep export"
+        raise BankError(f"there is nothing to train on, the bank holds {missing}")
+    return exported.sort_by("patch_id")
+
+
+def _index(table: pa.Table, chosen: npt.NDArray[np.bool_], at_most: int | None = None) -> PatchIndex:
+    part = table.filter(pa.array(chosen)).slice(0, at_most)
+    digest = hashlib.sha256()
+    for name in ("patch_id", *RECIPE):
+        digest.update(name.encode())
+        digest.update(_numbers(part, name).tobytes())
+    return PatchIndex(_numbers(part, "patch_id"), _numbers(part, "row"), digest.hexdigest())
+
+
+def _numbers(table: pa.Table, name: str) -> npt.NDArray[Any]:
+    return np.asarray(table.column(name).to_numpy())
+
+
+class Pair(NamedTuple):
+    """One patch as the bank stores it."""
+
+    patch_id: int
+    hdr: npt.NDArray[np.float16]
+    ldr: npt.NDArray[np.uint8]
+
+
+class Batch(NamedTuple):
+    """Patches as the bank stores them: hdr (B, S, S, 3) float16, ldr (B, S, S, 3) uint8. A quarter of the bytes."""
+
+    patch_ids: tuple[int, ...]
+    hdr: Tensor
+    ldr: Tensor
+
+
+class Example(NamedTuple):
+    """What a training step works on, on its device."""
+
+    T: Tensor
+    H: Tensor
+    M: Tensor
+
+
+class BankDataset(Dataset[Pair | HdrprepError]):
+    """Reads one patch of an index at a time.
+
+    A patch that cannot be read comes back as the error it is: raised in a worker process, it would arrive wrapped in
+    that process's traceback.
+    """
+
+    def __init__(self, bank: str, index: PatchIndex) -> None:
+        self.bank = bank
+        self.index = index
+        self._reader: BankReader | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, i: int) -> Pair | HdrprepError:
+        try:
+            if self._reader is None:  # each process opens the bank for itself
+                self._reader = BankReader(self.bank)
+            hdr, ldr = self._reader.pair(int(self.index.rows[i]))
+        except HdrprepError as error:
+            return error
+        return Pair(int(self.index.patch_ids[i]), hdr, ldr)
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_reader": None}
+
+
+def collate(pairs: list[Pair | HdrprepError]) -> Batch | HdrprepError:
+    """Stack patches to a batch, or hand on the first error."""
+    read = [pair for pair in pairs if isinstance(pair, Pair)]
+    for pair in pairs:
+        if isinstance(pair, HdrprepError):
+            return pair
+    hdr, ldr = (torch.from_numpy(np.stack(arrays)) for arrays in ([p.hdr for p in read], [p.ldr for p in read]))
+    return Batch(tuple(pair.patch_id for pair in read), hdr, ldr)
+
+
+def to_example(batch: Batch, device: torch.device, alpha: float) -> Example:
+    """Bring a batch to the device, then to float: so four times fewer bytes travel.
+
+    The permuted view of (B, S, S, 3) is what torch calls channels-last, the layout in which convolutions are fastest.
+    """
+    T = batch.ldr.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255.0
+    H = batch.hdr.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+    return Example(T, H, well_exposed_mask(T, alpha))
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerState:
+    """Where a run stands in its endless sequence of patches: `position` patches into pass `epoch` over the index."""
+
+    seed: int
+    epoch: int
+    position: int
+    fingerprint: str  # of the PatchIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The sequence of a run: patch i is element i mod N of permutation i div N, a function of (seed, i) alone.
+
+    Batches are cut from that endless sequence, so that every one is full and a batch may span two passes.
+    """
+
+    seed: int
+    index: PatchIndex
+
+    def permutation(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Return pass number `epoch` over the index, (N,)."""
+        return np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(len(self.index))
+
+    def state(self, taken: int) -> SamplerState:
+        """Return the state after `taken` patches of the run."""
+        epoch, position = divmod(taken, len(self.index))
+        return SamplerState(self.seed, epoch, position, self.index.fingerprint)
+
+    def taken(self, state: SamplerState) -> int:
+        """Return how many patches a run has taken; refuses the state of another sequence."""
+        if state.fingerprint != self.index.fingerprint:
+            raise BankError(
+                "the patches to train on are not those the run was started with, so it cannot go on from where it "
+                "stopped: use the same bank and threshold, or start another run with another --out"
+            )
+        return state.epoch * len(self.index) + state.position
+
+
+class Batches(Sampler[list[int]]):
+    """Batches number `first` to `last` - 1 of an order, as lists of places in its index."""
+
+    def __init__(self, order: Order, batch_size: int, first: int, last: int) -> None:
+        self.order, self.batch_size, self.first, self.last = order, batch_size, first, last
+
+    def __len__(self) -> int:
+        return max(self.last - self.first, 0)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        length = len(self.order.index)
+        epoch, permutation = -1, np.empty(0, np.int64)
+        for batch in range(self.first, self.last):
+            places = []
+            for i in range(batch * self.batch_size, (batch + 1) * self.batch_size):
+                if i // length != epoch:
+                    epoch = i // length
+                    permutation = self.order.permutation(epoch)
+                places.append(int(permutation[i % length]))
+            yield places
+
+
+def make_loader(
+    dataset: BankDataset, batches: Iterable[list[int]], workers: int, pin: bool
+) -> DataLoader[Pair | HdrprepError]:
+    """Return what yields `Batch | HdrprepError` in the order of `batches`, read by that many processes or by this one.
+
+    Processes are spawned: forking a process that has threads of Zarr, Arrow and torch may deadlock the child.
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_leave_signals_to_parent,
+        persistent_workers=workers > 0,
+    )
+
+
+def start_reading(loader: DataLoader[Pair | HdrprepError]) -> Iterator[Any]:
+    """Begin a pass of a loader, its processes deaf to Ctrl-C and SIGTERM, which a terminal sends to all of them.
+
+    They inherit the deafness from this moment on, and so have it before their first line of Python.
+    """
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _STOP_SIGNALS} if loader.num_workers else {}
+    try:
+        return iter(loader)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave_signals_to_parent(_worker: int) -> None:
+    for number in _STOP_SIGNALS:  # once more: torch's start of a worker installs its own handler
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,114 @@
+"""Reconstruct HDR pictures: `python -m model.reconstruct photo.jpg --weights runs/first/weights.safetensors --out hdr`.
+
+Legend: H, W height and width in pixels; T (H, W, 3) float32 display-encoded RGB in [0, 1]; radiance (H, W, 3) float32
+scene-linear RGB, the sensor that took the photograph clips at 1.0.
+
+The network was trained on sRGB-like pictures with BT.709 primaries; an embedded colour profile is not applied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from model.checkpoint import load_network
+from model.color import preview, well_exposed_mask
+from model.command import Parser, explain, pick_device, run_command, say
+from model.errors import PictureError
+from model.pictures import read_ldr, write_picture
+from model.unet import HALF_MAX, SIDE, MaskedUNet, compose
+from pipeline.errors import HdrprepError, UsageError
+from pipeline.records import FloatImage
+
+SUFFIXES = {".jpeg", ".jpg", ".png"}  # of the pictures taken from a folder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return run_command(lambda: reconstruct_all(parse(arguments)))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(prog="python -m model.reconstruct", description="LDR in, HDR out.", allow_abbrev=False)
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="8- or 16-bit PNG or JPEG, or a folder")
+    parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="written by model.train")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="takes NAME.exr of each NAME.*")
+    parser.add_argument("--preview", action="store_true", help="write a tone-mapped NAME_preview.png too")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    return parser.parse_args(arguments)
+
+
+def reconstruct_all(options: argparse.Namespace) -> int:
+    """Reconstruct every input; one that cannot be is told and counted, and stops no other."""
+    if not options.weights.exists():
+        raise UsageError(f"there are no weights at {options.weights}: name a file that model.train wrote")
+    device = pick_device(options.device)
+    network = load_network(options.weights).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    options.out.mkdir(parents=True, exist_ok=True)
+    failed, taken = 0, dict[str, Path]()
+    pictures = list(find_pictures(options.inputs))
+    for file in tqdm(pictures, unit="picture", file=sys.stderr, disable=not sys.stderr.isatty()):
+        try:
+            other = taken.setdefault(file.stem, file)
+            if other != file:
+                raise PictureError(f"its result would replace that of {other}: give them different names")
+            reconstruct_file(file, options.out, network, device, options.preview)
+        except (HdrprepError, MemoryError, OSError, RuntimeError) as error:
+            reason = str(error) if isinstance(error, HdrprepError) else explain(error)
+            if reason is None:
+                raise
+            failed += 1
+            say(f"Error: {file}: {reason}")
+    return 1 if failed else 0
+
+
+def find_pictures(inputs: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files that are named, and the pictures right below the folders that are named."""
+    for path in inputs:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not found:
+            raise UsageError(f"the folder {path} holds no {', '.join(sorted(SUFFIXES))}")
+        yield from found
+
+
+def reconstruct_file(file: Path, out: Path, network: MaskedUNet, device: torch.device, with_preview: bool) -> None:
+    """Read one picture, write its HDR, and say where."""
+    radiance = reconstruct(read_ldr(file), network, device)
+    target = out / f"{file.stem}.exr"
+    write_picture(target, "openexr", radiance, "half")
+    if with_preview:
+        write_picture(out / f"{file.stem}_preview.png", "png", preview(radiance), "uint8")
+    sys.stdout.write(f"{target}\n")
+    sys.stdout.flush()
+
+
+def reconstruct(T: FloatImage, network: MaskedUNet, device: torch.device) -> FloatImage:
+    """Return the radiance of a picture of any size, finite and in [0, 65504].
+
+    The network takes multiples of 128 pixels: the picture, and its mask with it, is continued to the right and below by
+    its own reflection, and the result is cropped.
+    """
+    height, width = T.shape[:2]
+    padded = np.pad(T, ((0, -height % SIDE), (0, -width % SIDE), (0, 0)), mode="symmetric")
+    with torch.inference_mode():
+        T_ = torch.from_numpy(padded).to(device).permute(2, 0, 1)[None]  # (1, 3, H', W'), channels-last
+        M = well_exposed_mask(T_, network.architecture.alpha)
+        radiance = compose(T_, network(T_, M), M)[0, :, :height, :width].permute(1, 2, 0)
+    result: FloatImage = radiance.cpu().numpy()
+    if not np.isfinite(result).all():
+        raise PictureError("the network made numbers that are not finite: use other weights")
+    return result.clip(0.0, HALF_MAX)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

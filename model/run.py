@@ -1,0 +1,175 @@
+"""A training run: what it is made of, one step of it, a validation, its state on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+from torch.utils.data import DataLoader
+
+from model.checkpoint import BEST, RunState, restore, save_checkpoint, save_weights, versions
+from model.command import say
+from model.config import TrainSettings
+from model.data import (
+    BankDataset,
+    Batch,
+    Batches,
+    Order,
+    PatchIndex,
+    Sides,
+    make_loader,
+    split_bank,
+    start_reading,
+    to_example,
+)
+from model.errors import TrainingError
+from model.losses import reconstruction_loss
+from model.unet import SIDE, MaskedUNet
+from pipeline.bank import BankReader
+from pipeline.errors import HdrprepError
+
+MOST_WORKERS = 8  # processes that read for a GPU where nothing else is said
+
+
+@dataclass(slots=True)
+class Run:
+    """A training run and how far it has come: `step` updates of the weights."""
+
+    out: Path
+    settings: TrainSettings
+    device: torch.device
+    bank: str
+    bank_fingerprint: str
+    order: Order
+    validation: PatchIndex
+    network: MaskedUNet
+    optimizer: Adam
+    step: int = 0
+    best_validation: float | None = None
+    _validation_loader: DataLoader[Any] | None = field(default=None, repr=False)
+
+    def batches(self) -> Iterator[Batch]:
+        """Read the batches of all steps to come."""
+        batches = Batches(self.order, self.settings.batch_size, self.step, self.settings.steps)
+        return _read(self._loader(self.order.index, batches))
+
+    def update(self, batch: Batch) -> Tensor:
+        """Take one step of Adam and return the loss before it, a number still on the device."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.step += 1
+        return loss.detach()
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Return the mean loss over the validation patches; the weights are kept as the best ones if it is lowest."""
+        if self._validation_loader is None:  # kept, so that its processes are started once
+            places, size = range(len(self.validation)), self.settings.batch_size
+            batches = [list(places[i : i + size]) for i in places[::size]]
+            self._validation_loader = self._loader(self.validation, batches)
+        total = 0.0
+        for batch in _read(self._validation_loader):
+            total += float(self._loss(batch)) * len(batch.patch_ids)
+        loss = total / len(self.validation)
+        if self.best_validation is None or loss < self.best_validation:
+            self.best_validation = loss
+            save_weights(self.out / BEST, self.network, self.state())
+        return loss
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        if not all(bool(weights.isfinite().all()) for weights in self.network.parameters()):
+            raise TrainingError(
+                f"step {self.step} made weights that are not finite numbers, nothing was saved: "
+                "lower train.learning_rate and resume from the checkpoint before"
+            )
+        save_checkpoint(self.out, self.state(), self.network, self.optimizer, self.settings.keep_checkpoints)
+
+    def epoch(self) -> int:
+        """Return the pass over the training patches in which the next step begins."""
+        return self.order.state(self.step * self.settings.batch_size).epoch
+
+    def state(self) -> RunState:
+        """Return what a checkpoint says besides tensors."""
+        return RunState(
+            step=self.step,
+            sampler=self.order.state(self.step * self.settings.batch_size),
+            settings=self.settings,
+            bank_fingerprint=self.bank_fingerprint,
+            best_validation=self.best_validation,
+            versions=versions(),
+        )
+
+    def _loss(self, batch: Batch) -> Tensor:
+        T, H, M = to_example(batch, self.device, self.settings.alpha)
+        return reconstruction_loss(self.network(T, M), H, M)
+
+    def _loader(self, index: PatchIndex, batches: Iterable[list[int]]) -> DataLoader[Any]:
+        workers = self.settings.workers
+        if workers is None:
+            workers = 0 if self.device.type == "cpu" else min(MOST_WORKERS, max((os.cpu_count() or 1) - 1, 1))
+        return make_loader(BankDataset(self.bank, index), batches, workers, pin=self.device.type == "cuda")
+
+
+def build(bank: str, out: Path, settings: TrainSettings, device: torch.device) -> Run:
+    """Open the bank and make a run of no steps yet."""
+    reader = BankReader(bank)
+    sides = split_bank(reader, settings.validation_share, settings.test_share, settings.validation_patches)
+    size = reader.pair(int(sides.train.rows[0]))[1].shape[0]
+    if size % SIDE:
+        raise TrainingError(
+            f"the patches of {bank} have {size}x{size} pixels, and the network needs a multiple of {SIDE}: "
+            "ingest them again with --patch-size 512"
+        )
+    network = MaskedUNet(settings.architecture())
+    network.initialise(settings.seed)
+    # Channels-last is the faster layout for convolutions on CPUs and GPUs alike; it changes no number's meaning.
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    describe(sides, device, settings)
+    return Run(
+        out=out,
+        settings=settings,
+        device=device,
+        bank=bank,
+        bank_fingerprint=reader.fingerprint(),
+        order=Order(settings.seed, sides.train),
+        validation=sides.validation,
+        network=network,
+        optimizer=Adam(network.parameters(), lr=settings.learning_rate, betas=settings.betas),
+    )
+
+
+def resume(run: Run, checkpoint: Path, state: RunState) -> None:
+    """Bring a fresh run to where a checkpoint was written."""
+    run.order.taken(state.sampler)
+    restore(checkpoint, run.network, run.optimizer)
+    run.step, run.best_validation = state.step, state.best_validation
+
+
+def describe(sides: Sides, device: torch.device, settings: TrainSettings) -> None:
+    """Say what is trained on, and where the bank gives no validation."""
+    text = f"Training on {device.type}: {len(sides.train)} patches of {sides.train_sources} sources"
+    if len(sides.validation):
+        say(f"{text}; validation on {len(sides.validation)} patches of {sides.validation_sources} others")
+        return
+    say(text)
+    if settings.validation_share > 0.0:
+        say(
+            f"Too few sources for a validation share of {settings.validation_share:g}: training without validation "
+            "(a source lies on one side as a whole, by its hash)"
+        )
+
+
+def _read(loader: DataLoader[Any]) -> Iterator[Batch]:
+    for batch in start_reading(loader):
+        if isinstance(batch, HdrprepError):
+            raise batch
+        yield batch

@@ -1,0 +1,5 @@
+"""From folders of HDR images to a bank of training patches (Santos, Ren and Kalantari 2020, Section 3.4 and 4)."""
+
+from importlib.metadata import version
+
+__version__ = version("hdrprep")

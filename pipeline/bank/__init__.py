@@ -1,0 +1,29 @@
+"""The patch bank: one Zarr v3 group with two Parquet tables, readable without this project's code.
+
+schema    columns and format version
+files     atomic replacement of a file
+commits   one file of finished rows per unit of work, written by workers
+writer    the process that owns a bank: lock, fold of commits into the tables
+arrays    the exported pixels, one writer a shard
+reader    what training sees
+"""
+
+from pipeline.bank.arrays import ExportSettings, PatchArrays, ShardPlan, plan_shards
+from pipeline.bank.commits import commit_key, write_commit
+from pipeline.bank.reader import BankReader
+from pipeline.bank.schema import FORMAT_VERSION, PATCHES_SCHEMA, SOURCES_SCHEMA
+from pipeline.bank.writer import BankWriter
+
+__all__ = [
+    "FORMAT_VERSION",
+    "PATCHES_SCHEMA",
+    "SOURCES_SCHEMA",
+    "BankReader",
+    "BankWriter",
+    "ExportSettings",
+    "PatchArrays",
+    "ShardPlan",
+    "commit_key",
+    "plan_shards",
+    "write_commit",
+]

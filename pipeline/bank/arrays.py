@@ -1,0 +1,150 @@
+"""The exported pixels: three Zarr arrays, one chunk a patch, several patches a shard, a CRC32C on every chunk.
+
+One task writes one whole shard, and no other task touches it: Zarr loses data where two write to one shard.
+Legend: N exported patches, S patch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from pydantic import BaseModel, ConfigDict, Field
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.storage import LocalStore
+
+HALF_MAX = float(np.finfo(np.float16).max)  # 65504
+NO_PATCH = -1  # in patch_id: this row holds no patch yet
+
+
+class ExportSettings(BaseModel):
+    """How kept patches are stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shard_rows: int = Field(32, ge=1, le=4096)  # patches a shard; fixed by the first export into a bank
+    compression: Literal["none", "lz4", "zstd"] = "none"  # of the pixels; likewise fixed
+    limit: int | None = Field(None, ge=1)  # at most so many patches, a seeded choice (the paper's 100,000)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """What one task writes: the arrays' `rows`, all in one shard, and the positions of their patches in the table."""
+
+    rows: tuple[int, ...]
+    positions: tuple[int, ...]
+
+
+class PatchArrays:
+    """The arrays `hdr` float16 (N, S, S, 3), `ldr` uint8 (N, S, S, 3) and `patch_id` int64 (N,) of a bank."""
+
+    def __init__(self, bank: Path, mode: Literal["r", "r+"] = "r") -> None:
+        self._store = LocalStore(bank, read_only=mode == "r")
+        self.hdr = self._open("hdr")
+        self.ldr = self._open("ldr")
+        self.patch_id = self._open("patch_id")
+
+    @classmethod
+    def exist(cls, bank: Path) -> bool:
+        """Say whether anything was ever exported from a bank; `patch_id` is the last array to be made."""
+        return (bank / "patch_id" / "zarr.json").exists()
+
+    @classmethod
+    def create(cls, bank: Path, patch_size: int, settings: ExportSettings) -> None:
+        """Make the three arrays, empty."""
+        rows, size = settings.shard_rows, patch_size
+        for name, dtype, fill in (("hdr", np.float16, np.nan), ("ldr", np.uint8, 0)):
+            zarr.create_array(
+                store=LocalStore(bank),
+                name=name,
+                shape=(0, size, size, 3),
+                chunks=(1, size, size, 3),
+                shards=(rows, size, size, 3),
+                dtype=dtype,
+                fill_value=fill,
+                compressors=_codecs(settings.compression, np.dtype(dtype).itemsize),
+                config={"write_empty_chunks": True},
+                overwrite=True,
+            )
+        # One chunk a shard of pixels, so that the task that writes a shard is alone here too.
+        zarr.create_array(
+            store=LocalStore(bank),
+            name="patch_id",
+            shape=(0,),
+            chunks=(rows,),
+            dtype=np.int64,
+            fill_value=NO_PATCH,
+            compressors=[Crc32cCodec()],
+            config={"write_empty_chunks": True},
+            overwrite=True,
+        )
+
+    @property
+    def shard_rows(self) -> int:
+        """Patches a shard."""
+        return int(self.hdr.shards[0]) if self.hdr.shards else 1
+
+    def resize(self, rows: int) -> None:
+        """Set N. Rows that were not written hold NaN, 0 and -1."""
+        for array in (self.hdr, self.ldr, self.patch_id):
+            if array.shape[0] != rows:
+                array.resize((rows, *array.shape[1:]))
+
+    def write(
+        self, rows: Sequence[int], hdr: npt.NDArray[np.float16], ldr: npt.NDArray[np.uint8], ids: Sequence[int]
+    ) -> None:
+        """Write patches, all of one shard; `patch_id` comes last, so that an id stands for pixels that are there."""
+        for start, stop in _runs(rows):
+            first = rows[start]
+            span = slice(first, first + stop - start)
+            self.hdr[span] = hdr[start:stop]
+            self.ldr[span] = ldr[start:stop]
+            self.patch_id[span] = np.asarray(ids[start:stop], dtype=np.int64)
+
+    def _open(self, name: str) -> zarr.Array[Any]:
+        array = zarr.open_array(self._store, path=name, mode="r" if self._store.read_only else "r+")
+        # Zarr keeps this setting out of the file; without it an all-black photograph would look like a lost chunk.
+        return array.with_config({"write_empty_chunks": True})
+
+
+def to_half(hdr: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float16], int]:
+    """Return hdr clipped to float16's range, and the number of values that were."""
+    clipped = int(np.count_nonzero(hdr > HALF_MAX))
+    return np.minimum(hdr, np.float32(HALF_MAX)).astype(np.float16), clipped
+
+
+def plan_shards(exported: npt.NDArray[np.int64], pending: Sequence[int], shard_rows: int) -> list[ShardPlan]:
+    """Assign rows to the patches that are not yet exported, and cut the work into shards.
+
+    exported: the rows that hold patches. pending: positions of the patches to export, in the order (source_id, frame,
+    k). They take the free rows from 0 upwards, so that an export that was interrupted, its shards finished in any
+    order, ends with the rows that it would have had.
+    """
+    total = exported.size + len(pending)
+    free = np.setdiff1d(np.arange(total, dtype=np.int64), exported)[: len(pending)]
+    plans: dict[int, list[tuple[int, int]]] = {}
+    for row, position in zip(free.tolist(), pending, strict=True):
+        plans.setdefault(row // shard_rows, []).append((row, position))
+    return [ShardPlan(*map(tuple, zip(*pairs, strict=True))) for pairs in plans.values()]
+
+
+def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of the stretches of consecutive rows, so that a shard is mostly written at once."""
+    start = 0
+    for index in range(1, len(rows) + 1):
+        if index == len(rows) or rows[index] != rows[index - 1] + 1:
+            yield start, index
+            start = index
+
+
+def _codecs(compression: str, itemsize: int) -> list[Any]:
+    if compression == "lz4":
+        return [BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=itemsize), Crc32cCodec()]
+    if compression == "zstd":
+        return [ZstdCodec(level=3), Crc32cCodec()]
+    return [Crc32cCodec()]

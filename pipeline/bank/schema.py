@@ -1,0 +1,74 @@
+"""The columns of the bank's tables. Those of the published format keep their names and meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+FORMAT_VERSION = 1
+
+SOURCES_SCHEMA = pa.schema(
+    [
+        ("source_id", pa.string()),  # SHA-256 of the content, hex; null where the file could not be opened
+        ("path", pa.string()),  # absolute, of the first place where this content was found
+        ("also_at", pa.list_(pa.string())),  # the other places
+        ("bytes", pa.int64()),
+        ("kind", pa.string()),  # still, sequence, video
+        ("width", pa.int32()),  # pixels, as displayed
+        ("height", pa.int32()),
+        ("frames", pa.int32()),  # as decoded
+        ("frames_used", pa.int32()),
+        ("transfer", pa.string()),  # linear, pq, hlg, srgb
+        ("primaries", pa.string()),  # bt709, bt2020, p3, xyz, other; null where unknown
+        ("scale", pa.string()),  # what 1.0 means: relative, cd/m2, HLG scene
+        ("nonfinite_pixels", pa.int64()),  # repaired
+        ("negative_pixels", pa.int64()),  # repaired
+        ("status", pa.string()),  # ok, rejected
+        ("reason", pa.string()),  # of a rejection
+        ("licence", pa.string()),  # null where unknown
+        ("attribution", pa.string()),
+    ]
+)
+
+PATCHES_SCHEMA = pa.schema(
+    [
+        ("patch_id", pa.int64()),  # first 63 bits of SHA-256 of source_id/frame/k
+        ("source_id", pa.string()),
+        ("frame", pa.int32()),
+        ("k", pa.int32()),
+        ("y", pa.int32()),  # window, pixels of the frame
+        ("x", pa.int32()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("patch_size", pa.int32()),  # S, after any resize
+        ("flip", pa.bool_()),
+        ("clip_fraction", pa.float64()),  # the virtual camera; null before simulate-ldr
+        ("exposure", pa.float64()),
+        ("noise_sigma", pa.float64()),
+        ("hue_shift", pa.float64()),
+        ("saturation_shift", pa.float64()),
+        ("curve_n", pa.float64()),
+        ("curve_sigma", pa.float64()),
+        ("jpeg_quality", pa.int16()),
+        ("seed", pa.int64()),
+        ("saturated_fraction", pa.float64()),  # null before score
+        ("score_saturated", pa.float64()),  # both averages of the detail gradient; `score` is the chosen one
+        ("score_patch", pa.float64()),
+        ("score", pa.float64()),
+        ("verdict", pa.string()),  # kept, smooth, unsaturated
+        ("verdict_reason", pa.string()),  # null for kept
+        ("row", pa.int64()),  # index into the arrays, null if not exported
+        (
+            "clipped_values",
+            pa.int64(),
+        ),  # values of hdr beyond float16's range, clipped when stored; null if not exported
+    ]
+)
+
+PATCH_ORDER = [("source_id", "ascending"), ("frame", "ascending"), ("k", "ascending")]
+
+
+def table_path(bank: Path, name: str) -> Path:
+    """Return where a table (`sources`, `patches`) lies."""
+    return bank / "tables" / f"{name}.parquet"

@@ -1,0 +1,275 @@
+"""The command line of hdrprep: each command parses, calls one stage, and prints what came of it.
+
+Results go to stdout; the log, progress and errors to stderr. Exit status: 0 complete, 1 failure, 2 usage, 3 finished
+but more sources rejected than --max-failures, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow.compute as pc
+from tqdm import tqdm
+
+from pipeline import status as bank_status
+from pipeline.bank import BankReader, BankWriter, PatchArrays
+from pipeline.bank.reader import bank_attributes
+from pipeline.config import check_against_bank
+from pipeline.demo import make_demo
+from pipeline.errors import BankMissing, HdrprepError
+from pipeline.frames import READABLE, UNREADABLE
+from pipeline.options import (
+    bank_option,
+    common_options,
+    export_options,
+    ingest_options,
+    log_options,
+    option,
+    resolve_settings,
+    score_options,
+    sources_argument,
+)
+from pipeline.run import Pipeline, Report
+from pipeline.sources import Discovery, discover
+from pipeline.versions import versions
+from pipeline.workers import Workers
+
+log = logging.getLogger("hdrprep")
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        for name, number in versions().items():
+            click.echo(f"{name} {number}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+    help="Show our version and the libraries'.",
+)  # fmt: skip
+def commands() -> None:
+    """Turn folders of HDR images into a bank of training patches for single-image HDR reconstruction.
+
+    The four stages are ingest, simulate-ldr, score and export; run does them all. An interrupted command is resumed by
+    repeating it.
+
+    A setting is taken from the flag, else from the environment (HDRPREP_*), else from --config, else from the bank,
+    else from the default.
+    """
+
+
+@commands.command()
+@sources_argument
+@ingest_options
+@common_options
+@click.pass_context
+def ingest(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -> None:
+    """Find HDR files below SOURCES, verify and register them, and draw the patch windows."""
+    discovery = _discover(sources)
+    with _pipeline(context, create=True) as pipeline:
+        _finish(pipeline, pipeline.ingest(discovery.files), discovery)
+
+
+@commands.command("simulate-ldr")
+@common_options
+@click.pass_context
+def simulate_ldr(context: click.Context, /, **_options: Any) -> None:
+    """Draw a virtual camera for every patch and resolve its exposure against the pixels."""
+    with _pipeline(context) as pipeline:
+        _finish(pipeline, pipeline.simulate())
+
+
+@commands.command()
+@score_options
+@common_options
+@click.pass_context
+def score(context: click.Context, /, **_options: Any) -> None:
+    """Render and score every patch, and give verdicts.
+
+    Another threshold later labels all patches anew without touching a pixel.
+    """
+    with _pipeline(context) as pipeline:
+        _finish(pipeline, pipeline.score())
+
+
+@commands.command()
+@export_options
+@common_options
+@click.pass_context
+def export(context: click.Context, /, **_options: Any) -> None:
+    """Render the kept patches into the bank's arrays: hdr, ldr, patch_id."""
+    with _pipeline(context) as pipeline:
+        _finish(pipeline, pipeline.export())
+
+
+@commands.command()
+@sources_argument
+@ingest_options
+@score_options
+@export_options
+@common_options
+@click.pass_context
+def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -> None:
+    """Do all four stages in one pass over SOURCES."""
+    discovery = _discover(sources)
+    with _pipeline(context, create=True) as pipeline:
+        _finish(pipeline, pipeline.everything(discovery.files), discovery)
+
+
+@commands.command()
+@bank_option
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def status(bank: Path, as_json: bool) -> None:
+    """Show the progress of a bank and the yield of each source."""
+    reader = BankReader(bank)
+    sources, patches = reader.sources(), reader.patches()
+    counts = bank_status.count(sources, patches)
+    size = bank_status.size_on_disk(bank)
+    if as_json:
+        click.echo(json.dumps({**counts, "bytes": size}))
+        return
+    for line in [*bank_status.summarize(counts, size), "", *bank_status.yield_lines(sources, patches)]:
+        click.echo(line)
+
+
+@commands.command()
+@bank_option
+def failures(bank: Path) -> None:
+    """List the sources that were rejected, with their reasons."""
+    lines = bank_status.failure_lines(BankReader(bank).sources())
+    for line in lines or ["no source was rejected"]:
+        click.echo(line)
+
+
+@commands.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@option("--workers", type=int, help="Worker processes.  [default: one a CPU core]")
+@log_options
+def demo(directory: Path, workers: int | None, verbose: bool, log_json: bool) -> None:
+    """Generate HDR scenes into DIRECTORY and run the whole way: bank, training step, reconstruction."""
+    _set_up_log(verbose, log_json)
+    for line in make_demo(directory, workers):
+        click.echo(line)
+
+
+def _discover(sources: tuple[Path, ...]) -> Discovery:
+    discovery = discover(sources, READABLE | UNREADABLE)
+    if discovery.ignored:
+        kinds = ", ".join(f"{suffix}: {count}" for suffix, count in sorted(discovery.ignored.items()))
+        click.echo(f"ignored {_count(discovery.ignored.total(), 'file')} of unknown type ({kinds})", err=True)
+    return discovery
+
+
+@contextmanager
+def _pipeline(context: click.Context, create: bool = False) -> Iterator[Pipeline]:
+    """Open the bank and the workers for a command, its settings resolved and checked."""
+    _set_up_log(context.params["verbose"], context.params["log_json"])
+    bank: Path = context.params["bank"].absolute()
+    try:
+        stored = bank_attributes(bank)
+    except BankMissing:
+        if not create:
+            raise
+        stored = None
+    settings = resolve_settings(context, {} if stored is None else stored["config"])
+    if stored is not None:
+        check_against_bank(settings, stored["config"], PatchArrays.exist(bank))
+        _warn_of_other_versions(stored)
+    attributes = {
+        "seed": settings.ingest.seed,
+        "config": settings.stored(),
+        "versions": versions() if stored is None else stored["versions"],
+    }
+    opened = BankWriter.create(bank, attributes) if stored is None else BankWriter.open(bank)
+    with opened as writer, Workers(settings.run) as workers:
+        writer.set_attributes(attributes)
+        yield Pipeline(writer, workers, settings)
+
+
+def _warn_of_other_versions(stored: dict[str, Any]) -> None:
+    ours, theirs = versions(), stored["versions"]
+    changed = [f"{name} {theirs.get(name)} -> {number}" for name, number in ours.items() if theirs.get(name) != number]
+    if changed:
+        log.warning("the bank was made with other versions, new patches may differ in the last digits: %s", changed)
+
+
+def _finish(pipeline: Pipeline, report: Report, discovery: Discovery | None = None) -> None:
+    """Print the summary of a command and end with the exit status that its failures ask for."""
+    writer = pipeline.writer
+    counts = bank_status.count(writer.sources, writer.patches)
+    for line in bank_status.summarize(counts, bank_status.size_on_disk(writer.path)):
+        click.echo(line)
+    if report.patches:
+        rate = report.patches / max(report.seconds, 1e-9)
+        click.echo(f"this run     {report.patches} patches in {report.seconds:.1f} s, {rate:.1f} a second")
+    if report.failures:
+        click.echo(
+            f"{_count(len(report.failures), 'task')} failed, see above; repeat the command to do them again", err=True
+        )
+        sys.exit(1)
+    rejected = 0 if discovery is None else _rejected(pipeline, discovery)
+    if rejected > pipeline.settings.run.max_failures:
+        click.echo(f"{_count(rejected, 'source')} rejected; hdrprep failures lists them with their reasons", err=True)
+        sys.exit(3)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _rejected(pipeline: Pipeline, discovery: Discovery) -> int:
+    """Count the rejected ones among the sources that this command named, also where an earlier one rejected them."""
+    named = {str(path) for path in discovery.files}
+    rejected = pipeline.writer.sources.filter(pc.equal(pipeline.writer.sources["status"], "rejected")).to_pylist()
+    return sum(bool(named & {row["path"], *row["also_at"]}) for row in rejected)
+
+
+class _LogHandler(logging.Handler):
+    """Write the log to stderr, around any progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps({"level": record.levelname.lower(), "message": record.getMessage()})
+
+
+def _set_up_log(verbose: bool, as_json: bool) -> None:
+    handler = _LogHandler()
+    handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter("%(levelname)s %(message)s"))
+    log.handlers = [handler]
+    log.propagate = False
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit status."""
+    try:
+        commands.main(args=arguments, prog_name="hdrprep", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("hdrprep: interrupted; the same command resumes", err=True)
+        sys.exit(130)
+    except HdrprepError as error:
+        click.echo(f"hdrprep: error: {error}", err=True)
+        sys.exit(error.exit_status)
+    except OSError as error:
+        click.echo(f"hdrprep: error: {error.strerror or error}: {error.filename or 'no file named'}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The options of the commands, and which setting each of them sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from pipeline.config import Layer, Settings, parse_assignment, read_config, resolve
+from pipeline.errors import UsageError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Decorator = Callable[[Callable[P, R]], Callable[P, R]]
+
+# Which setting an option sets: option -> (section, key).
+_SETTINGS = {
+    "seed": ("ingest", "seed"),
+    "patches": ("crops", "patches"),
+    "patch_size": ("crops", "patch_size"),
+    "threshold": ("score", "threshold"),
+    "limit": ("export", "limit"),
+    "workers": ("run", "workers"),
+    "scheduler": ("run", "scheduler"),
+    "max_failures": ("run", "max_failures"),
+}
+
+
+def option(name: str, **attributes: Any) -> Decorator[..., Any]:
+    """Declare an option that an environment variable HDRPREP_NAME may set as well."""
+    variable = "HDRPREP_" + name.lstrip("-").replace("-", "_").upper()
+    return click.option(name, envvar=variable, show_envvar=True, **attributes)
+
+
+def chain(*decorators: Decorator[..., Any]) -> Decorator[..., Any]:
+    """Join decorators into one; their options appear in this order in the help."""
+
+    def apply(function: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+def _local_bank(_context: click.Context, _parameter: click.Parameter, bank: str) -> Path:
+    if "://" in bank:
+        raise UsageError(f"the bank {bank} is a URL, and this version keeps banks in local directories; name one")
+    return Path(bank)
+
+
+bank_option = option(
+    "--bank", metavar="PATH", default="patches.zarr", show_default=True, callback=_local_bank, help="The patch bank."
+)
+log_options = chain(
+    click.option("-v", "--verbose", is_flag=True, help="Log each finished source."),
+    click.option("--log-json", is_flag=True, help="Log as JSON, a line each."),
+)
+common_options = chain(
+    bank_option,
+    option("--config", type=click.Path(path_type=Path), help="Settings in YAML, such as configs/paper.yaml."),
+    click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; repeatable."),
+    option("--workers", type=int, help="Worker processes.  [default: one a CPU core]"),
+    option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler.  [default: start a local one]"),
+    log_options,
+)
+sources_argument = click.argument(
+    "sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCES..."
+)
+ingest_options = chain(
+    option("--patches", type=int, help="Patches a frame, for new sources.  [default: 250]"),
+    option("--patch-size", type=int, help="Height and width of a patch in pixels.  [default: 512]"),
+    option("--seed", type=int, help="Seed of all random numbers of the bank.  [default: 0]"),
+    option("--max-failures", type=int, help="Rejected sources that still end with status 0.  [default: 0]"),
+)
+score_options = option("--threshold", type=float, help="Patches with a lower score are smooth.  [default: 0.85]")
+export_options = option(
+    "--limit", type=int, help="Export at most so many patches, a seeded choice.  [default: all kept ones]"
+)
+
+
+def resolve_settings(context: click.Context, stored: Layer) -> Settings:
+    """Join all layers of settings, the strongest last: bank, file, environment, --set, flags."""
+    config: Path | None = context.params["config"]
+    layers: list[Layer] = [stored, {} if config is None else read_config(config)]
+    layers.append(_given(context, ParameterSource.ENVIRONMENT))
+    layers += [parse_assignment(text) for text in context.params["assignments"]]
+    layers.append(_given(context, ParameterSource.COMMANDLINE))
+    return resolve(layers)
+
+
+def _given(context: click.Context, origin: ParameterSource) -> Layer:
+    layer: dict[str, dict[str, Any]] = {}
+    for name, (section, key) in _SETTINGS.items():
+        if context.params.get(name) is not None and context.get_parameter_source(name) == origin:
+            layer.setdefault(section, {})[key] = context.params[name]
+    return layer

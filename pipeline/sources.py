@@ -1,0 +1,91 @@
+"""Finding sources below the paths a user names, and telling who they are: the SHA-256 of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.errors import SourceError, UsageError
+
+
+class IngestSettings(BaseModel):
+    """How sources are taken in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, ge=0, lt=2**63)  # of every random number of the bank
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """`files` to take in, in a fixed order, and a count of the `ignored` ones by suffix."""
+
+    files: list[Path]
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+def discover(paths: Iterable[Path], suffixes: frozenset[str]) -> Discovery:
+    """Find all files with one of the suffixes (lower case, with their dot) at or below the paths.
+
+    A file named directly comes where it was named, a folder's files in the order of their paths; none comes twice.
+    Raises UsageError for a path that is missing, a file named directly whose suffix is unknown, or no file at all.
+    """
+    found: dict[Path, None] = {}
+    ignored: Counter[str] = Counter()
+    for path in paths:
+        if path.is_dir():
+            for file in sorted(_walk(path)):
+                if file.suffix.lower() in suffixes:
+                    found.setdefault(file.absolute())
+                else:
+                    ignored[file.suffix.lower() or "no suffix"] += 1
+        else:
+            _check_named_file(path, suffixes)
+            found.setdefault(path.absolute())
+    if not found:
+        raise UsageError(f"no HDR source found; looked for files of these types: {', '.join(sorted(suffixes))}")
+    return Discovery(list(found), ignored)
+
+
+def _check_named_file(path: Path, suffixes: frozenset[str]) -> None:
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; check the path")
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"{path} is of unknown type {path.suffix or '(no suffix)'}; use {', '.join(sorted(suffixes))}")
+
+
+def _walk(top: Path) -> Iterator[Path]:
+    """Yield the files below a folder, linked folders included once, hidden entries and banks left out."""
+
+    def refuse(error: OSError) -> None:
+        # Passed over, its pictures would go missing without a word.
+        raise UsageError(f"the folder {error.filename} cannot be read: {error.strerror}; correct its permissions")
+
+    visited: set[str] = set()
+    for folder, subfolders, files in os.walk(top, onerror=refuse, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited or "zarr.json" in files:
+            subfolders.clear()
+            continue
+        visited.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield from (Path(folder) / name for name in sorted(files) if not name.startswith("."))
+
+
+def identify(path: Path) -> tuple[str, int]:
+    """Return a source's identity (SHA-256 of its content, hex) and its size in bytes.
+
+    Raises SourceError where the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            return digest, stream.tell()
+    except OSError as error:
+        raise SourceError(f"it cannot be opened: {error.strerror or error}") from error

@@ -1,0 +1,86 @@
+"""What a bank holds, as text: counts, verdicts, the yield of each source, and the sources that were rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Counts = dict[str, int]
+
+
+def count(sources: pa.Table, patches: pa.Table) -> Counts:
+    """Return the counts that tell how far a bank is: sources, candidates, verdicts, exported patches."""
+    verdicts = {entry["values"]: entry["counts"] for entry in pc.value_counts(patches["verdict"]).to_pylist()}
+    rejected = pc.sum(pc.equal(sources["status"], "rejected")).as_py() or 0
+    return {
+        "sources": sources.num_rows,
+        "rejected": rejected,
+        "candidates": patches.num_rows,
+        "simulated": patches.num_rows - patches["clip_fraction"].null_count,
+        "scored": patches.num_rows - patches["score"].null_count,
+        "kept": verdicts.get("kept", 0),
+        "smooth": verdicts.get("smooth", 0),
+        "unsaturated": verdicts.get("unsaturated", 0),
+        "exported": patches.num_rows - patches["row"].null_count,
+    }
+
+
+def summarize(counts: Mapping[str, int], size: int) -> list[str]:
+    """Return the lines that tell these counts; `size` is what the bank takes on disk, in bytes."""
+    lines = [
+        f"sources      {counts['sources'] - counts['rejected']} used, {counts['rejected']} rejected",
+        f"candidates   {counts['candidates']}",
+    ]
+    behind = [stage for stage in ("simulated", "scored") if counts[stage] < counts["candidates"]]
+    lines += [f"{stage:<12} {counts[stage]} of {counts['candidates']}" for stage in behind]
+    if counts["scored"]:
+        lines += [f"{verdict:<12} {_share(counts[verdict], counts['scored'])}" for verdict in _VERDICTS]
+    lines += [f"exported     {counts['exported']}", f"bank         {format_bytes(size)}"]
+    return lines
+
+
+def yield_lines(sources: pa.Table, patches: pa.Table) -> list[str]:
+    """Return a table of the used sources, best yield first: kept, candidates, share, path."""
+    used = sources.filter(pc.equal(sources["status"], "ok")).to_pylist()
+    kept = _count_by_source(patches.filter(pc.fill_null(pc.equal(patches["verdict"], "kept"), False)))
+    candidates = _count_by_source(patches)
+    rows = [(kept.get(s["source_id"], 0), candidates.get(s["source_id"], 0), s["path"]) for s in used]
+    rows.sort(key=lambda row: (-row[0], row[2]))
+    header = ["   kept  of  candidates  source"] if rows else []
+    return header + [f"{k:>7}  of  {n:>10}  {path}" for k, n, path in rows]
+
+
+def failure_lines(sources: pa.Table) -> list[str]:
+    """Return the rejected sources, a line each: path and reason."""
+    rejected = sources.filter(pc.equal(sources["status"], "rejected")).sort_by("path").to_pylist()
+    return [f"{row['path']}: {row['reason']}" for row in rejected]
+
+
+def size_on_disk(path: Path) -> int:
+    """Return the bytes of all files below a path."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def format_bytes(count: int) -> str:
+    """Return a number of bytes as people read it."""
+    size, units = float(count), ["bytes", "KB", "MB", "GB"]
+    while size >= 1000 and len(units) > 1:
+        size /= 1000
+        units.pop(0)
+    return f"{count} bytes" if units[0] == "bytes" else f"{size:.1f} {units[0]}"
+
+
+_VERDICTS = ("kept", "smooth", "unsaturated")
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} ({100 * part / whole:.1f} %)"
+
+
+def _count_by_source(patches: pa.Table) -> dict[Any, int]:
+    grouped = patches.group_by("source_id").aggregate([([], "count_all")]).to_pydict()
+    return dict(zip(grouped["source_id"], grouped["count_all"], strict=True))

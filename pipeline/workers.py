@@ -1,0 +1,143 @@
+"""The processes that do the work: a bounded window of tasks. The only module that knows Dask."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self
+
+import dask
+from distributed import Client, LocalCluster, as_completed
+
+from pipeline.config import RunSettings
+from pipeline.errors import HdrprepError, UsageError
+
+WINDOW = 3  # tasks a worker thread that run or wait
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One call for a worker: its arguments, and how a failure of the worker itself is told."""
+
+    arguments: tuple[Any, ...]
+    name: str
+    patches: int = 0
+
+
+class Workers:
+    """The processes that do the work: a local cluster, started when there is something to do, or a running one."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self._settings = settings
+        self._client: Client | None = None
+        self._cluster: LocalCluster | None = None
+
+    def map(
+        self, function: Callable[..., Any], tasks: Iterable[Task], crashed: Callable[[Task, str], Any]
+    ) -> Iterator[tuple[Task, Any]]:
+        """Yield each task with its result, as they finish, never more than a window of them under way.
+
+        A task whose worker died, or that raised, yields what `crashed` makes of it and of the message.
+        """
+        waiting = iter(tasks)
+        first = next(waiting, None)
+        if first is None:
+            return
+        client = self._connect()
+        running: dict[Any, Task] = {}
+        finished = as_completed(loop=client.loop)
+
+        def submit(batch: Iterable[Task]) -> None:
+            for task in batch:
+                future = client.submit(function, *task.arguments, pure=False)
+                running[future.key] = task
+                finished.add(future)
+
+        submit([first])
+        submit(islice(waiting, self._window(client) - 1))
+        for future in finished:
+            submit(islice(waiting, max(0, self._window(client) - len(running) + 1)))
+            task = running.pop(future.key)
+            error = future.exception()
+            yield task, future.result() if error is None else crashed(task, _describe(error))
+
+    def close(self) -> None:
+        """Stop the local cluster, or leave the running one."""
+        if self._client is not None:
+            self._client.close(timeout=2)
+        if self._cluster is not None:
+            self._cluster.close(timeout=5)
+        self._client = self._cluster = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _connect(self) -> Client:
+        if self._client is None:
+            address = self._settings.scheduler
+            if address is None:
+                self._cluster = _local_cluster(self._settings.workers or os.cpu_count() or 1)
+                address = self._cluster.scheduler_address
+            try:
+                self._client = Client(address, set_as_default=False, timeout=10)
+            except (OSError, ValueError, TimeoutError) as error:
+                raise UsageError(f"no Dask scheduler answers at {address}; check --scheduler") from error
+        return self._client
+
+    @staticmethod
+    def _window(client: Client) -> int:
+        return WINDOW * max(1, int(sum(client.ncores().values())))
+
+
+def _local_cluster(workers: int) -> LocalCluster:
+    dask.config.set(
+        {
+            # A source whose decoder kills its worker is tried once more and then given up; the default is four workers.
+            "distributed.scheduler.allowed-failures": 1,
+            "distributed.worker.multiprocessing-method": "spawn",
+            # Ctrl-C reaches every process of the terminal; the driver alone answers it and stops the workers.
+            "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+        }
+    )
+    with _ignoring_interrupts():  # what the workers inherit, before they can say so themselves
+        # Port 0: any free one, so that two runs on one machine do not get in each other's way.
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
+        )
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, HdrprepError):
+        return str(error)
+    if type(error).__name__ == "KilledWorker":
+        return "the worker process died on it, twice; the file may be damaged or need more memory than there is"
+    detail = str(error).splitlines()[0][:160] if str(error) else ""
+    return f"it could not be processed ({type(error).__name__}: {detail})"

@@ -1,0 +1,102 @@
+"""Settings: where they come from, which win, and the one sentence about those that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.config import FIXED, TrainSettings, resolve
+from model.unet import Architecture
+from pipeline.errors import ConfigError, UsageError
+
+
+def test_defaults_are_the_papers() -> None:
+    settings = TrainSettings()
+    assert (settings.learning_rate, settings.betas, settings.batch_size) == (2e-4, (0.9, 0.999), 4)
+    assert (settings.alpha, settings.epsilon, settings.width) == (0.96, 1e-6, 64)
+    assert settings.architecture() == Architecture()
+
+
+def test_settings_of_the_network_reach_it() -> None:
+    assert TrainSettings(width=8, alpha=0.5, epsilon=0.1).architecture() == Architecture(
+        width=8, alpha=0.5, epsilon=0.1
+    )
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_flag_wins_over_set_over_file_over_stored_over_default(tmp_path: Path) -> None:
+    stored = TrainSettings(steps=1, log_every=1, workers=1, validate_every=1, keep_checkpoints=7)
+    file = write(tmp_path, "train: {steps: 2, log_every: 2, workers: 2}")
+    settings = resolve(file, ["train.steps=3", "train.log_every=3"], {"steps": 4, "workers": None}, stored)
+    assert (settings.steps, settings.log_every, settings.workers) == (4, 3, 2)
+    assert (settings.keep_checkpoints, settings.checkpoint_every) == (7, 1000)
+
+
+def test_other_sections_of_the_file_are_the_pipelines(tmp_path: Path) -> None:
+    file = write(tmp_path, "camera: {what: ever}\ntrain: {learning_rate: 1e-3}\n")
+    assert resolve(file, [], {}, None).learning_rate == 1e-3  # a string to YAML 1.1, which asks for 1.0e-3
+
+
+@pytest.mark.parametrize("text", ["", "camera: {}", "train:"])
+def test_a_file_need_not_say_anything(tmp_path: Path, text: str) -> None:
+    assert resolve(write(tmp_path, text), [], {}, None) == TrainSettings()
+
+
+def test_lists_can_be_set() -> None:
+    assert resolve(None, ["train.betas=[0.5, 0.9]"], {}, None).betas == (0.5, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("train: {stepz: 3}", "no setting train.stepz; did you mean train.steps?"),
+        ("train: {zzzzzz: 3}", "no setting train.zzzzzz; known are learning_rate, "),
+        ("train: {batch_size: 0}", "train.batch_size = 0: input should be greater than or equal to 1"),
+        ("train: {batch_size: many}", "train.batch_size = 'many': input should be a valid integer"),
+        ("train: {steps: true}", "train.steps = True: a number is asked for"),
+        ("train: {learning_rate: .nan}", "train.learning_rate = nan: input should be a finite number"),
+        ("train: {betas: [0.9, 1.0]}", "train: both betas must be in"),
+        ("train: {validation_share: 0.6, test_share: 0.5}", "train: validation_share and test_share leave nothing"),
+        ("train: [steps]", "section train must hold settings"),
+        ("train: {", "is not YAML"),
+        ("- steps", "section train must hold settings"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(write(tmp_path, text), [], {}, None)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.yaml: No such file"):
+        resolve(tmp_path / "none.yaml", [], {}, None)
+
+
+@pytest.mark.parametrize("text", ["steps=3", "train.steps", "camera.noise=3", "train.=3", "train.steps=[3"])
+def test_assignments_of_another_form_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--set"):
+        resolve(None, [text], {}, None)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_a_resumed_run_cannot_become_another_one(name: str) -> None:
+    other = {"seed": 1, "batch_size": 2, "width": 2, "alpha": 0.5, "epsilon": 0.5} | {
+        "validation_share": 0.5,
+        "test_share": 0.5,
+    }
+    with pytest.raises(UsageError, match=f"the run was made with train.{name} = "):
+        resolve(None, [f"train.{name}={other[name]}"], {}, TrainSettings())
+
+
+def test_a_resumed_run_may_get_more_steps_and_another_rate() -> None:
+    settings = resolve(None, ["train.learning_rate=0.5"], {"steps": 9}, TrainSettings(steps=5))
+    assert (settings.steps, settings.learning_rate) == (9, 0.5)

@@ -1,0 +1,90 @@
+"""metrics.jsonl, the lines of progress, and what a resumed run does with what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from model.errors import TrainingError
+from model.runlog import RunLog, StepRecord, truncate_metrics
+
+
+def record(step: int, loss: float, validation_loss: float | None = None) -> StepRecord:
+    return StepRecord(step, step // 3, (10 * step, 11), 0.5, torch.tensor(loss), validation_loss)
+
+
+def test_one_line_a_step(tmp_path: Path) -> None:
+    with RunLog(tmp_path, 0, 2, log_every=5, lazy=False) as log:
+        log.add(record(1, 0.1))
+        log.add(record(2, 0.25, 0.75))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [
+        {"step": 1, "epoch": 0, "loss": torch.tensor(0.1).item(), "lr": 0.5},
+        {"step": 2, "epoch": 0, "loss": 0.25, "lr": 0.5, "validation_loss": 0.75},
+    ]
+    assert log.last_loss == 0.25
+
+
+def test_progress_is_told_every_so_many_steps_and_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with RunLog(tmp_path, 0, 5, log_every=2, lazy=False) as log:
+        for step in range(1, 6):
+            log.add(record(step, float(step)))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rpartition("  ")[0] for line in lines] == [
+        "step 2/5  epoch 0  loss 1.500000",
+        "step 4/5  epoch 1  loss 3.500000",
+        "step 5/5  epoch 1  loss 5.000000",
+    ]
+    assert all(line.endswith(" patches/s") for line in lines)
+
+
+def test_lazy_log_reads_losses_when_it_has_to(tmp_path: Path) -> None:
+    with RunLog(tmp_path, 0, 9, log_every=3, lazy=True) as log:
+        for step in (1, 2):
+            log.add(record(step, 1.0))
+        assert (tmp_path / "metrics.jsonl").read_text() == ""
+        log.add(record(3, 1.0))
+        assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+        log.add(record(4, 2.0))
+        log.flush()
+        assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, loss: float) -> None:
+    with RunLog(tmp_path, 0, 9, 9, lazy=False) as log:
+        log.add(record(1, 1.0))
+        with pytest.raises(
+            TrainingError, match=r"the loss of step 2 is (nan|inf) \(patches 20, 11\): lower train\.lea"
+        ):
+            log.add(record(2, loss))
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_lines_past_the_checkpoint_and_half_a_line_are_dropped(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    lines = [record(step, step / 8).line(step / 8) for step in range(1, 5)]
+    file.write_text("".join(lines) + lines[0][:9])
+    assert truncate_metrics(file, 3) == 3 / 8
+    assert file.read_text() == "".join(lines[:3])
+    assert truncate_metrics(file, 0) is None
+    assert file.read_text() == ""
+    assert truncate_metrics(tmp_path / "none", 3) is None
+
+
+def test_curves_of_a_resumed_run_have_one_value_a_step(tmp_path: Path) -> None:
+    for start in (0, 2):
+        with RunLog(tmp_path, start, 4, log_every=1, lazy=False) as log:
+            for step in range(start + 1, 5):
+                log.add(record(step, step + start / 8, validation_loss=2.0 * step))
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss/train")] == [(1, 1), (2, 2), (3, 3.25), (4, 4.25)]
+    assert [e.value for e in events.Scalars("loss/validation")] == [2, 4, 6, 8]
+    assert {e.value for e in events.Scalars("learning_rate")} == {0.5}
+    assert len(events.Scalars("patches_per_second")) == 4

@@ -1,0 +1,328 @@
+"""The bank: atomic commits, the fold into tables, shards with one writer, and a reader that reports every damage."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.bank import (
+    PATCHES_SCHEMA,
+    BankReader,
+    BankWriter,
+    ExportSettings,
+    PatchArrays,
+    commit_key,
+    plan_shards,
+    write_commit,
+)
+from pipeline.bank.arrays import HALF_MAX, to_half
+from pipeline.bank.commits import list_commits
+from pipeline.bank.files import replace_file
+from pipeline.errors import BankDamaged, BankError, BankLocked, BankMissing, BankVersionError
+from pipeline.records import patch_id
+
+ATTRIBUTES = {"seed": 0, "config": {}, "versions": {}}
+SOURCES = ("a" * 64, "b" * 64)
+
+
+def patch_row(source_id: str, k: int, **more: Any) -> dict[str, Any]:
+    return {"patch_id": patch_id(source_id, 0, k), "source_id": source_id, "frame": 0, "k": k, **more}
+
+
+def patch_table(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=PATCHES_SCHEMA)
+
+
+def source_row(source_id: str | None, path: str, **more: Any) -> dict[str, Any]:
+    return {"source_id": source_id, "path": path, "also_at": [], "status": "ok", **more}
+
+
+def make_bank(path: Path) -> Path:
+    BankWriter.create(path, ATTRIBUTES).close()
+    return path
+
+
+def make_exported_bank(
+    path: Path, compression: Any = "none"
+) -> tuple[Path, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """A bank of five exported patches of 16x16, two a shard."""
+    rng = np.random.default_rng(0)
+    hdr, ldr = rng.random((5, 16, 16, 3)).astype(np.float16), rng.integers(0, 256, (5, 16, 16, 3), np.uint8)
+    rows = [patch_row(SOURCES[0], k, row=k, verdict="kept") for k in range(5)]
+    with BankWriter.create(path, ATTRIBUTES) as writer:
+        PatchArrays.create(path, 16, ExportSettings(shard_rows=2, compression=compression))
+        arrays = PatchArrays(path, "r+")
+        arrays.resize(5)
+        for start in (0, 2, 4):
+            span = list(range(start, min(start + 2, 5)))
+            arrays.write(span, hdr[span], ldr[span], [rows[row]["patch_id"] for row in span])
+        writer.replace_patches(patch_table(*rows))
+    return path, hdr, ldr
+
+
+def read_pairs(bank: Path, *rows: int) -> None:
+    for row in rows:
+        BankReader(bank).pair(row)
+
+
+def test_commits_are_folded_in_order_whatever_order_they_came_in(tmp_path: Path) -> None:
+    tables = []
+    for name, order in (("one", SOURCES), ("two", SOURCES[::-1])):
+        bank = make_bank(tmp_path / name)
+        for source_id in order:
+            rows = patch_table(*(patch_row(source_id, k) for k in (2, 0, 1)))
+            write_commit(bank, commit_key("ingest", source_id), rows, source_row(source_id, f"/{source_id}"))
+        with BankWriter.open(bank) as writer:
+            tables.append((writer.sources, writer.patches))
+        assert list_commits(bank) == []
+    assert tables[0][0].equals(tables[1][0])
+    assert tables[0][1].equals(tables[1][1])
+    assert tables[0][1]["source_id"].to_pylist() == sorted(SOURCES * 3)
+    assert tables[0][1]["k"].to_pylist() == [0, 1, 2] * 2
+
+
+def test_a_later_commit_replaces_rows_of_the_same_patch_and_leaves_the_others(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank")
+    write_commit(bank, "first", patch_table(*(patch_row(SOURCES[0], k) for k in range(3))))
+    with BankWriter.open(bank) as writer:
+        write_commit(bank, "second", patch_table(patch_row(SOURCES[0], 1, score=0.5)))
+        assert writer.fold() == 1
+        assert writer.patches["score"].to_pylist() == [None, 0.5, None]
+        assert writer.fold() == 0
+
+
+def test_a_fold_that_was_killed_before_it_removed_its_commits_changes_nothing_when_repeated(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank")
+    rows = patch_table(patch_row(SOURCES[0], 0, score=0.5))
+    write_commit(bank, "first", rows, source_row(SOURCES[0], "/a"))
+    kept = list_commits(bank)[0].read_bytes()
+    with BankWriter.open(bank) as writer:
+        before = writer.sources, writer.patches
+    list_commits(bank)
+    (bank / "_work" / "commits" / "first.parquet").write_bytes(kept)
+    with BankWriter.open(bank) as writer:
+        assert writer.sources.equals(before[0])
+        assert writer.patches.equals(before[1])
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
+    target = tmp_path / "table"
+    target.write_text("old")
+
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        replace_file(target, fail)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_collision_of_patch_ids_is_refused(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank")
+    write_commit(bank, "first", patch_table(patch_row(SOURCES[0], 0), {**patch_row(SOURCES[0], 1), "patch_id": 7}))
+    BankWriter.open(bank).close()
+    write_commit(bank, "second", patch_table({**patch_row(SOURCES[1], 0), "patch_id": 7}))
+    with pytest.raises(BankError, match="same patch_id"):
+        BankWriter.open(bank)
+
+
+def _try_to_open(path: Path, answers: Any) -> None:
+    try:
+        BankWriter.open(path).close()
+        answers.put("opened")
+    except BankLocked as error:
+        answers.put(str(error))
+
+
+def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank")
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+
+    def ask() -> str:
+        process = context.Process(target=_try_to_open, args=(bank, answers))
+        process.start()
+        process.join(60)
+        return str(answers.get(timeout=10))
+
+    with BankWriter.open(bank):
+        assert "another process" in ask()
+    assert ask() == "opened"
+
+
+def test_unreadable_sources_are_told_apart_by_path_and_stand_last(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank")
+    empty = PATCHES_SCHEMA.empty_table()
+    for key, row in {
+        "1": source_row(None, "/z", status="rejected", reason="it cannot be opened"),
+        "2": source_row(None, "/y", status="rejected", reason="it cannot be opened"),
+        "3": source_row(SOURCES[1], "/a"),
+    }.items():
+        write_commit(bank, key, empty, row)
+    with BankWriter.open(bank) as writer:
+        assert writer.sources["path"].to_pylist() == ["/a", "/y", "/z"]
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (None, BankMissing),
+        ("not json", BankDamaged),
+        (json.dumps({"attributes": {}}), BankDamaged),
+        (json.dumps({"attributes": {"hdrprep": {"format_version": 99}}}), BankVersionError),
+    ],
+)
+def test_what_is_no_bank_of_this_version_is_refused(
+    tmp_path: Path, content: str | None, error: type[Exception]
+) -> None:
+    if content is not None:
+        (tmp_path / "zarr.json").write_text(content)
+    for opening in (BankReader, BankWriter.open):
+        with pytest.raises(error):
+            opening(tmp_path)
+
+
+def test_a_folder_of_other_things_is_never_made_a_bank(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BankError, match="is no bank"):
+        BankWriter.create(tmp_path, ATTRIBUTES)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
+def test_pairs_come_back_by_our_reader_and_by_plain_zarr(tmp_path: Path, compression: str) -> None:
+    bank, hdr, ldr = make_exported_bank(tmp_path / "bank", compression)
+    reader = BankReader(bank)
+    group = zarr.open_group(bank, mode="r")
+    for row in range(5):
+        read_hdr, read_ldr = reader.pair(row)
+        np.testing.assert_array_equal(read_hdr, hdr[row])
+        np.testing.assert_array_equal(read_ldr, ldr[row])
+    for name, expected in (("hdr", hdr), ("ldr", ldr)):
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        np.testing.assert_array_equal(array[:], expected)
+        assert array.chunks == (1, 16, 16, 3)
+        assert array.shards == (2, 16, 16, 3)
+
+
+def test_every_chunk_has_a_crc_so_that_any_flipped_byte_is_found(tmp_path: Path) -> None:
+    bank, _, _ = make_exported_bank(tmp_path / "bank")
+    for name in ("hdr", "ldr"):
+        shard = bank / name / "c" / "1" / "0" / "0" / "0"
+        intact = shard.read_bytes()
+        for position in np.linspace(0, len(intact) - 1, 25).astype(int).tolist():
+            damaged = bytearray(intact)
+            damaged[position] ^= 0x10
+            shard.write_bytes(damaged)
+            with pytest.raises(BankDamaged, match=r"patch \d+ \(row [23], source aaaa"):
+                read_pairs(bank, 2, 3)
+        shard.write_bytes(intact)
+        BankReader(bank).pair(2)
+
+
+@pytest.mark.parametrize("name", ["hdr", "ldr"])
+def test_a_lost_shard_raises_and_never_reads_as_black(tmp_path: Path, name: str) -> None:
+    bank, _, _ = make_exported_bank(tmp_path / "bank")
+    (bank / name / "c" / "1" / "0" / "0" / "0").unlink()
+    reader = BankReader(bank)
+    reader.pair(0)
+    with pytest.raises(BankDamaged, match="row 2"):
+        reader.pair(2)
+
+
+def test_a_lost_shard_of_hdr_shows_as_nan_in_plain_zarr(tmp_path: Path) -> None:
+    bank, _, _ = make_exported_bank(tmp_path / "bank")
+    (bank / "hdr" / "c" / "0" / "0" / "0" / "0").unlink()
+    assert np.isnan(zarr.open_array(bank, path="hdr", mode="r")[0]).all()
+
+
+def test_a_black_photograph_is_written_and_read_as_such(tmp_path: Path) -> None:
+    bank, hdr, _ = make_exported_bank(tmp_path / "bank")
+    PatchArrays(bank, "r+").write([0, 1], hdr[:2], np.zeros((2, 16, 16, 3), np.uint8), [1, 2])
+    assert not BankReader(bank).pair(0)[1].any()
+
+
+def test_nothing_exported_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(BankMissing, match="hdrprep export"):
+        BankReader(make_bank(tmp_path / "bank")).pair(0)
+
+
+@pytest.mark.parametrize("table", ["sources", "patches"])
+def test_a_truncated_table_is_reported(tmp_path: Path, table: str) -> None:
+    bank, _, _ = make_exported_bank(tmp_path / "bank")
+    file = bank / "tables" / f"{table}.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(BankDamaged, match=table):
+        getattr(BankReader(bank), table)()
+
+
+def test_the_fingerprint_changes_with_what_is_exported_only(tmp_path: Path) -> None:
+    bank, _, _ = make_exported_bank(tmp_path / "bank")
+    before = BankReader(bank).fingerprint()
+    with BankWriter.open(bank) as writer:
+        more = patch_row(SOURCES[1], 0, verdict="smooth")
+        writer.replace_patches(pa.concat_tables([writer.patches, patch_table(more)]))
+    assert BankReader(bank).fingerprint() == before
+    with BankWriter.open(bank) as writer:
+        writer.replace_patches(writer.patches.slice(1))
+    assert BankReader(bank).fingerprint() != before
+
+
+def test_half_precision_clips_at_its_largest_number_and_counts() -> None:
+    hdr = np.array([1e-5, 1.0, HALF_MAX, 65519.0, 1e10], np.float32)
+    half, clipped = to_half(hdr)
+    assert clipped == 2
+    np.testing.assert_array_equal(half, hdr.clip(max=HALF_MAX).astype(np.float16))
+    assert np.isfinite(half).all()
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    exported=st.sets(st.integers(0, 40)),
+    pending=st.lists(st.integers(0, 1000), unique=True, max_size=60).map(sorted),
+    shard_rows=st.integers(1, 9),
+)
+def test_a_plan_fills_the_free_rows_in_order_one_task_a_shard(
+    exported: set[int], pending: list[int], shard_rows: int
+) -> None:
+    total = len(exported) + len(pending)
+    taken = np.array(sorted(row for row in exported if row < total), np.int64)
+    pending = pending[: total - taken.size]
+    plans = plan_shards(taken, pending, shard_rows)
+    rows = [row for plan in plans for row in plan.rows]
+    assert [position for plan in plans for position in plan.positions] == pending
+    assert rows == sorted(set(range(taken.size + len(pending))) - set(taken.tolist()))[: len(pending)]
+    shards = [{row // shard_rows for row in plan.rows} for plan in plans]
+    assert all(len(shard) == 1 for shard in shards)
+    assert len(set.union(set(), *shards)) == len(plans)
+
+
+def columns(names: str) -> set[str]:
+    return set(names.split())
+
+
+def test_tables_read_with_plain_pyarrow_have_the_published_columns(tmp_path: Path) -> None:
+    bank, _, _ = make_exported_bank(tmp_path / "bank")
+    sources = set(pq.read_schema(bank / "tables" / "sources.parquet").names)
+    patches = set(pq.read_schema(bank / "tables" / "patches.parquet").names)
+    assert sources >= columns(
+        "source_id path also_at bytes kind width height frames frames_used transfer primaries status reason licence "
+        "attribution"
+    )
+    assert patches >= columns(
+        "patch_id source_id frame k y x height width flip clip_fraction exposure noise_sigma hue_shift "
+        "saturation_shift curve_n curve_sigma jpeg_quality seed saturated_fraction score verdict row"
+    )
