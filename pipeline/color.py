@@ -79,4 +79,5 @@ def to_bt709(pixels: FloatImage, chromaticities: Chromaticities | None, adapt_wh
     if chromaticities is None or name_primaries(chromaticities) == "bt709":
         return pixels
     matrix = to_bt709_matrix(chromaticities, adapt_white).astype(np.float32)
-    return pixels @ matrix.T
+    # Of float32's largest values the products overflow, and infinity minus infinity is no number.
+    return np.clip(pixels, -1e30, 1e30) @ matrix.T

@@ -39,6 +39,7 @@ TRAINING = {
     "checkpoint_every": 100,
 }
 STEPS = 200
+REQUIRED = ("torch", "safetensors", "tensorboard")  # what the model package imports
 
 
 def make_demo(directory: Path, workers: int | None) -> Iterator[str]:
@@ -51,7 +52,7 @@ def make_demo(directory: Path, workers: int | None) -> Iterator[str]:
     reader = BankReader(bank)
     counts = status.count(reader.sources(), reader.patches())
     yield f"bank            {bank} ({counts['kept']} of {counts['candidates']} patches kept)"
-    if any(importlib.util.find_spec(name) is None for name in ("torch", "safetensors", "tensorboard")):
+    if any(importlib.util.find_spec(name) is None for name in REQUIRED):
         yield "training needs torch, which is not installed: pip install 'hdrprep[model]', then repeat the command"
         return
     weights = _train(bank, directory / "run")

@@ -14,6 +14,8 @@ def write_exr(path: Path, pixels: FloatImage, half: bool = True, compression: st
     """Write (H, W, 3) as OpenEXR; if `half` as float16, where values above its range become its largest."""
     spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], 3, "half" if half else "float")
     spec.attribute("compression", compression)
+    # OpenImageIO would write the time, and a source is known by its content.
+    spec.attribute("DateTime", "2020:07:01 00:00:00")
     _write(path, np.minimum(pixels, np.float32(np.finfo(np.float16).max)) if half else pixels, spec)
 
 

@@ -255,6 +255,11 @@ def test_the_white_of_an_xyz_exr_is_not_adapted(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_frame(write_exr(tmp_path / "a.exr", white, XYZ)).pixels, 1, rtol=1e-4)
 
 
+def test_neutral_of_any_other_exr_stays_neutral(tmp_path: Path) -> None:
+    aces: Chromaticities = (0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.077, 0.32168, 0.33767)  # SMPTE ST 2065-1, white D60
+    np.testing.assert_allclose(read_frame(write_exr(tmp_path / "a.exr", grey(), aces)).pixels, 0.5, rtol=1e-4)
+
+
 def test_one_picture_in_two_spaces(shared_data: Path) -> None:
     bt709, xyz = (read_frame(shared_data / "hdr" / "edge" / f"{name}.exr") for name in ("Rec709", "XYZ"))
     assert bt709.facts.primaries is None

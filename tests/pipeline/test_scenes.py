@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import cv2
@@ -147,3 +148,9 @@ def test_a_larger_demo_set_begins_like_a_smaller_one(tmp_path: Path) -> None:
     few, many = (write_demo_set(tmp_path / str(n), n, 0, 24, 24) for n in (3, 6))
     for a, b in zip(few, many, strict=False):
         assert (a.name, a.read_bytes()[-500:]) == (b.name, b.read_bytes()[-500:])
+
+
+def test_files_are_the_same_bytes_whenever_they_are_written(tmp_path: Path) -> None:
+    first = {path.name: path.read_bytes() for path in write_demo_set(tmp_path / "one", 4, 0, 32, 48)}
+    time.sleep(1.1)  # a second: what file formats tell the time by
+    assert {path.name: path.read_bytes() for path in write_demo_set(tmp_path / "two", 4, 0, 32, 48)} == first
