@@ -66,6 +66,8 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"the configuration {path} is not valid YAML: {detail}") from error
     if content is None:
         return {}
+    if isinstance(content, dict):  # a section whose keys are all commented out reads as null
+        content = {section: {} if keys is None else keys for section, keys in content.items()}
     if not isinstance(content, dict) or not all(isinstance(keys, dict) for keys in content.values()):
         raise ConfigError(
             f"the configuration {path} must hold sections of settings, such as score: {{threshold: 0.85}}"

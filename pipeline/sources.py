@@ -41,13 +41,13 @@ def discover(paths: Iterable[Path], suffixes: frozenset[str]) -> Discovery:
     for path in paths:
         if path.is_dir():
             for file in sorted(_walk(path)):
-                if file.suffix.lower() in suffixes:
-                    found.setdefault(file.absolute())
+                if file.suffix.lower() in suffixes and not _is_special(file):
+                    found.setdefault(_absolute(file))
                 else:
                     ignored[file.suffix.lower() or "no suffix"] += 1
         else:
             _check_named_file(path, suffixes)
-            found.setdefault(path.absolute())
+            found.setdefault(_absolute(path))
     if not found:
         raise UsageError(f"no HDR source found; looked for files of these types: {', '.join(sorted(suffixes))}")
     return Discovery(list(found), ignored)
@@ -56,8 +56,17 @@ def discover(paths: Iterable[Path], suffixes: frozenset[str]) -> Discovery:
 def _check_named_file(path: Path, suffixes: frozenset[str]) -> None:
     if not path.exists():
         raise UsageError(f"{path} does not exist; check the path")
-    if path.suffix.lower() not in suffixes:
+    if path.suffix.lower() not in suffixes or _is_special(path):
         raise UsageError(f"{path} is of unknown type {path.suffix or '(no suffix)'}; use {', '.join(sorted(suffixes))}")
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps `..`, and one file would come twice
+
+
+def _is_special(path: Path) -> bool:
+    """Say whether this is a pipe, a socket or a device: reading from it may never end."""
+    return path.exists() and not path.is_file()
 
 
 def _walk(top: Path) -> Iterator[Path]:

@@ -377,3 +377,9 @@ def test_a_bank_of_fewer_settings_has_the_defaults_of_the_others() -> None:
     check_against_bank(Settings(), {"score": {"threshold": 0.5}}, exported=True)
     with pytest.raises(BankMismatch, match=r"score\.alpha is 0\.96, but the bank was made with 0\.9;"):
         check_against_bank(Settings(), {"score": {"alpha": 0.9}}, exported=True)
+
+
+def test_a_section_with_nothing_in_it_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("score:\n  # threshold: 0.9\ncrops: {patches: 3}\n")
+    assert read_config(file) == {"score": {}, "crops": {"patches": 3}}

@@ -183,3 +183,18 @@ def test_what_cannot_be_read_has_no_identity(tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="cannot be opened") as refusal:
             identify(path)
         assert "\n" not in str(refusal.value)
+
+
+def test_a_pipe_is_never_read(tmp_path: Path) -> None:
+    (tmp_path / "a.exr").write_bytes(b"x")
+    os.mkfifo(tmp_path / "b.exr")
+    assert [path.name for path in find(tmp_path).files] == ["a.exr"]
+    with pytest.raises(UsageError, match="b.exr"):
+        find(tmp_path / "b.exr")
+
+
+def test_two_ways_to_write_a_path_are_one_file(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.exr").write_bytes(b"x")
+    named = [tmp_path / "a" / "x.exr", tmp_path / "a" / ".." / "a" / "x.exr"]
+    assert find(*named).files == [tmp_path / "a" / "x.exr"]
