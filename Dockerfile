@@ -5,18 +5,16 @@
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" hdrprep run /data/hdr --bank /data/patches.zarr
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" hdrprep-training --bank /data/patches.zarr --out /data/run
 
-FROM python:3.11 AS build-pipeline
+FROM python:3.11 AS source
 WORKDIR /src
 COPY pyproject.toml constraints.txt Makefile README.md LICENSE ./
 COPY pipeline pipeline
 COPY model model
+
+FROM source AS build-pipeline
 RUN make install-pipeline VENV=/opt/hdrprep
 
-FROM python:3.11 AS build-training
-WORKDIR /src
-COPY pyproject.toml constraints.txt Makefile README.md LICENSE ./
-COPY pipeline pipeline
-COPY model model
+FROM source AS build-training
 RUN make install-model VENV=/opt/hdrprep
 
 FROM python:3.11-slim AS pipeline

@@ -35,11 +35,11 @@ def docker_stages() -> dict[str, list[tuple[str, str]]]:
 
 
 def build(stage: str, folder: Path) -> Path:
-    """Do what a build stage of the Dockerfile does, in a folder; return the environment that it makes."""
+    """Do what `source` and a build stage of the Dockerfile do, in a folder; return the environment that they make."""
     environment = folder / "hdrprep"
     source = folder / "src"
     source.mkdir()
-    for instruction, rest in docker_stages()[stage]:
+    for instruction, rest in docker_stages()["source"] + docker_stages()[stage]:
         if instruction == "COPY":
             *names, target = rest.split()
             for name in names:
