@@ -1,8 +1,9 @@
 """Luminance-chroma EXR: Y for every pixel, RY = (R - Y) / Y and BY = (B - Y) / Y, mostly for every second one.
 
 OpenEXR, "Luminance/Chroma Images". A chroma sample lies on the pixel whose coordinates are multiples of its sampling;
-between them it is interpolated bilinearly. OpenEXR's own RgbaInputFile takes a filter of 27 samples instead: medians
-differ by less than 0.1 %, edges of saturated colour by more.
+between them it is interpolated bilinearly, which cannot overshoot. OpenEXR's own RgbaInputFile takes a filter of 27
+samples instead: on a photograph (Flowers.exr of its test images) the two differ by 0.1 % of a pixel's brightest channel
+in the median, and by less than 2.6 % in 99 of 100 values.
 
 Legend: H, W height and width of the data window; h, w those of a chroma plane.
 """
