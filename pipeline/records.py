@@ -16,7 +16,7 @@ import numpy.typing as npt
 FloatImage = npt.NDArray[np.float32]  # (H, W, 3) or (H, W)
 ByteImage = npt.NDArray[np.uint8]  # (H, W, 3)
 
-BLOCK_BYTES = 8 * 2**20  # of a frame, as much as is worked on at a time
+BLOCK_BYTES = 4 * 2**20  # of a frame, as much as is worked on at a time
 
 Transfer = Literal["linear", "pq", "hlg", "srgb"]
 Primaries = Literal["bt709", "bt2020", "p3", "xyz", "other"]

@@ -6,7 +6,11 @@ checksum, and deflate (ZIP, ZIPS) alone carries one.
 
 from __future__ import annotations
 
+import json
+import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +22,67 @@ from hypothesis import strategies as st
 from pipeline.errors import SourceError
 from pipeline.frames import limits
 from pipeline.frames.exr import probe_exr, read_exr
+from tests.pipeline.exr_damage import COMPRESSIONS
 from tests.pipeline.exr_files import LOSSLESS, SCANLINES, lie_about_size, name, picture, save, tiled
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "picture.exr"
+
+
+Outcome = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
+    """What became of each damaged file, read by a process of its own."""
+    command = [sys.executable, "-m", "tests.pipeline.exr_damage", str(tmp_path_factory.mktemp("damage"))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    last = (done.stdout.splitlines() or ["nothing"])[-1]
+    assert done.returncode == 0, f"it ended with {done.returncode} after {last}: {done.stderr[-500:]}"
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def files(family: list[Outcome]) -> list[Outcome]:
+    return [outcome for outcome in family if "file" in outcome]
+
+
+def test_no_damage_crashes_hangs_or_takes_memory(family: list[Outcome]) -> None:
+    assert len(files(family)) > 1000
+    assert {outcome["file"].split("-")[0] for outcome in files(family)} == set(COMPRESSIONS)
+    assert max(outcome["seconds"] for outcome in files(family)) < 5
+    assert family[-1].get("peak", 0) < 300_000  # kilobytes; some headers ask for 3.2 GB
+
+
+def test_every_damage_gives_one_sentence_or_a_whole_picture(family: list[Outcome]) -> None:
+    for outcome in files(family):
+        assert outcome.get("shape_is_right", True), outcome
+        assert "\n" not in outcome.get("reason", ""), outcome
+        assert ("reason" in outcome) != ("digest" in outcome)
+
+
+def test_no_truncated_picture_is_taken_for_a_whole_one(family: list[Outcome]) -> None:
+    good = {outcome["file"]: outcome["digest"] for outcome in files(family) if outcome["damage"] == "none"}
+    cuts = [outcome for outcome in files(family) if outcome["damage"].startswith("cut")]
+    assert len(good) == 4 * len(COMPRESSIONS)
+    assert len(cuts) == 25 * len(good)
+    for outcome in cuts:
+        # Of several parts the last may be cut off, and the picture before it be whole.
+        whole = outcome["file"].endswith("parts") and outcome.get("digest") == good[outcome["file"]]
+        assert whole or "damaged" in outcome["reason"], outcome
+
+
+def test_a_file_whose_checksum_fails_is_never_accepted(family: list[Outcome]) -> None:
+    good = {outcome["file"]: outcome["digest"] for outcome in files(family) if outcome["damage"] == "none"}
+    flips = [outcome for outcome in files(family) if outcome["damage"].startswith("flip")]
+    assert len(flips) == 12 * len(good)
+    for outcome in flips:
+        if outcome["file"].startswith("ZIP") and int(outcome["damage"].split()[1]) % 2 == 0:  # in the pixels alone
+            assert outcome.get("digest", good[outcome["file"]]) == good[outcome["file"]], outcome
 
 
 @pytest.mark.parametrize("compression", [*LOSSLESS, OpenEXR.DWAA_COMPRESSION], ids=name)

@@ -21,7 +21,7 @@ from pipeline.records import FloatImage
 oiio.attribute("threads", 1)
 oiio.attribute("exr_threads", -1)
 
-BLOCK_BYTES = 24 * 2**20  # of float32 values decoded at a time
+BLOCK_BYTES = 8 * 2**20  # of float32 values decoded at a time
 CHUNK_ROWS = 32  # the most rows of a chunk of any codec but two, so that few chunks are decoded twice
 LONG_CHUNK_ROWS = 256
 _LONG_CHUNKS = {9, 10}  # compression: DWAB, HTJ2K256
