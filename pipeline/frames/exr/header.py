@@ -18,7 +18,8 @@ from pipeline.color import Chromaticities
 from pipeline.errors import SourceError
 from pipeline.frames.limits import MAX_CHANNELS, MAX_PARTS
 
-MAX_ATTRIBUTES = 4096  # of one part; real files have tens
+MAX_ATTRIBUTES = 1024  # of one part; real files have tens
+MAX_ALL_CHANNELS = 2**16  # of all parts
 MAX_VALUE_BYTES = 2**19  # of an attribute that is kept: 1024 channels of the longest names take 2.8e5
 
 _MAGIC = b"\x76\x2f\x31\x01"
@@ -105,6 +106,8 @@ def _read_header(stream: BinaryIO) -> Header:
         if len(parts) == MAX_PARTS:
             raise SourceError(f"it has more parts than the {MAX_PARTS} that are accepted")
         parts.append(_part(len(parts), attributes, version))
+        if sum(len(part.channels) for part in parts) > MAX_ALL_CHANNELS:
+            raise SourceError(f"its parts have more channels than the {MAX_ALL_CHANNELS} that are accepted")
         if not multi_part:
             break
     if not parts:
