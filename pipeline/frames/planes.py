@@ -108,7 +108,8 @@ def _plane(frame: av.VideoFrame, number: int, height: int, width: int) -> Plane:
     # Lines are padded in memory; what lies beyond the width is anything.
     plane = frame.planes[number]
     samples = plane.line_size // 2
-    return np.frombuffer(plane, "<u2", height * samples).reshape(height, samples)[:, :width]
+    lines: Plane = np.frombuffer(memoryview(plane), np.dtype("<u2"), height * samples).reshape(height, samples)
+    return lines[:, :width]
 
 
 def planes_to_light(planes: Sequence[Plane], layout: Layout, coding: Coding) -> FloatImage:
@@ -128,7 +129,7 @@ def planes_to_light(planes: Sequence[Plane], layout: Layout, coding: Coding) -> 
         samples = cv2.merge([luma, *(_enlarge(plane, layout, top, rows, width) for plane in chroma)])
         codes = cv2.transform(samples, matrix)
         np.clip(codes, 0.0, TABLE_SIZE - 1, out=codes)
-        codes += np.float32(0.5)
+        np.add(codes, np.float32(0.5), out=codes)
         np.take(table, codes.astype(np.uint16), out=light[top : top + rows], mode="clip")
     return light
 
