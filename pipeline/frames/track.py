@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 import av
+import av.logging
 import numpy as np
 import numpy.typing as npt
 from av.codec.context import Flags
@@ -24,6 +25,8 @@ from pipeline.errors import SourceError
 
 # Damage that a decoder notices ends decoding; it would otherwise be painted over with what is near.
 _DECODER_OPTIONS = {"err_detect": "crccheck+bitstream+buffer+explode", "ec": "0"}
+# Some decoders only report it, and go on with a piece of the last frame (FFV1). Their reports are counted, not printed.
+av.logging.set_level(av.logging.PANIC)
 _SHORTFALL_FRAMES = 2  # durations are rounded, and frames of uneven length are usual
 
 
@@ -69,7 +72,7 @@ class Track:
         with _refusals("it cannot be opened"):
             self._container = av.open(str(self._path), metadata_errors="replace")
         stream = self._container.streams.best("video")
-        if not isinstance(stream, av.VideoStream):
+        if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
             self._container.close()
             raise SourceError("it holds no video track that can be decoded")
         self.stream = stream
@@ -109,13 +112,24 @@ class Track:
         numbers = itertools.count()
         with _refusals("it is damaged"):
             for packet in itertools.chain(self._packets_from(index, key), [None]):
-                for frame in self.stream.codec_context.decode(packet):
-                    if frame.is_corrupt:
-                        raise SourceError("it is damaged: a frame cannot be decoded completely")
+                for frame in self._decode(packet, int(index.keys[key]) if index.timed else 0):
                     number = next(numbers)
                     if index.timed and frame.pts is None:
                         raise SourceError("it is damaged: a frame carries no time")
                     yield (frame.pts if index.timed and frame.pts is not None else number), frame
+
+    def _decode(self, packet: VideoPacket | None, start: int) -> list[av.VideoFrame]:
+        """Return the frames that a packet completes; None empties the decoder."""
+        before, _ = av.logging.get_last_error()
+        frames = self.stream.codec_context.decode(packet)
+        after, report = av.logging.get_last_error()
+        # Frames before the key frame may refer to what was not decoded; nobody asks for them.
+        is_wanted = packet is None or packet.pts is None or packet.pts >= start
+        if is_wanted and after > before:
+            raise SourceError(f"it is damaged: {report[2].strip()[:160] if report else 'no further detail'}")
+        if any(frame.is_corrupt for frame in frames):
+            raise SourceError("it is damaged: a frame cannot be decoded completely")
+        return frames
 
     def _packets_from(self, index: Index, key: int) -> Iterator[VideoPacket]:
         if key > 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +16,6 @@ from pipeline.frames.planes import LAYOUTS, Plane
 
 PQ_TAGS = (16, 9, 9, 1)  # H.273: SMPTE ST 2084, BT.2020, BT.2020 NCL; limited range
 NO_TAGS = (2, 2, 2, 0)
-logging.getLogger("libav").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,7 @@ class Spec:
     hflip: bool = False
     keys: int = 4
     b_frames: int = 0
+    picture_hash: bool = False  # HEVC's checksum of each decoded picture
 
 
 def random_planes(pixel_format: str, height: int, width: int, seed: int = 0) -> list[Plane]:
@@ -62,7 +61,9 @@ def make_frame(planes: Sequence[Plane], pixel_format: str) -> av.VideoFrame:
 def write_video(path: Path, pictures: Sequence[Sequence[Plane]], spec: Spec, times: Sequence[int] = ()) -> Path:
     """Encode pictures at 24 frames a second, or at the given times in 1/24 s."""
     height, width = pictures[0][0].shape
-    with av.open(str(path), "w") as container:
+    # The table of samples in front: a truncated file can still be opened, which is the harder case.
+    options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(spec.encoder, rate=24)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, spec.pixel_format
@@ -71,7 +72,9 @@ def write_video(path: Path, pictures: Sequence[Sequence[Plane]], spec: Spec, tim
         context.color_trc, context.color_primaries, context.colorspace, context.color_range = spec.tags
         context.gop_size = spec.keys
         x265 = f"log-level=none:keyint={spec.keys}:min-keyint={spec.keys}:bframes={spec.b_frames}:pools=1:crf=4"
-        context.options = {"libx265": {"x265-params": x265}, "libx264": {"crf": "4"}}.get(spec.encoder, {})
+        x265 += ":hash=1" if spec.picture_hash else ""
+        ffv1 = {"level": "3", "slicecrc": "1"}
+        context.options = {"libx265": {"x265-params": x265}, "ffv1": ffv1}.get(spec.encoder, {})
         if spec.rotation or spec.hflip:
             stream.set_display_rotation(spec.rotation, hflip=spec.hflip)
         for number, planes in enumerate(pictures):
