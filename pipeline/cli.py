@@ -24,7 +24,7 @@ from pipeline.bank.reader import bank_attributes
 from pipeline.config import check_against_bank
 from pipeline.demo import make_demo
 from pipeline.errors import BankMissing, HdrprepError
-from pipeline.frames import READABLE, UNREADABLE
+from pipeline.frames import NAMED_ONLY, READABLE, UNREADABLE
 from pipeline.options import (
     bank_option,
     common_options,
@@ -162,7 +162,7 @@ def demo(directory: Path, workers: int | None, verbose: bool, log_json: bool) ->
 
 
 def _discover(sources: tuple[Path, ...]) -> Discovery:
-    discovery = discover(sources, READABLE | UNREADABLE)
+    discovery = discover(sources, READABLE | UNREADABLE, NAMED_ONLY)
     if discovery.ignored:
         kinds = ", ".join(f"{suffix}: {count}" for suffix, count in sorted(discovery.ignored.items()))
         click.echo(f"ignored {_count(discovery.ignored.total(), 'file')} of unknown type ({kinds})", err=True)

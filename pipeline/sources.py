@@ -30,8 +30,10 @@ class Discovery:
     ignored: Counter[str] = field(default_factory=Counter)
 
 
-def discover(paths: Iterable[Path], suffixes: frozenset[str]) -> Discovery:
+def discover(paths: Iterable[Path], suffixes: frozenset[str], named: frozenset[str] = frozenset()) -> Discovery:
     """Find all files with one of the suffixes (lower case, with their dot) at or below the paths.
+
+    Files with a suffix of `named` are taken where they are named themselves, and ignored below a folder.
 
     A file named directly comes where it was named, a folder's files in the order of their paths; none comes twice.
     Raises UsageError for a path that is missing, a file named directly whose suffix is unknown, or no file at all.
@@ -46,7 +48,7 @@ def discover(paths: Iterable[Path], suffixes: frozenset[str]) -> Discovery:
                 else:
                     ignored[file.suffix.lower() or "no suffix"] += 1
         else:
-            _check_named_file(path, suffixes)
+            _check_named_file(path, suffixes | named)
             found.setdefault(_absolute(path))
     if not found:
         raise UsageError(f"no HDR source found; looked for files of these types: {', '.join(sorted(suffixes))}")
