@@ -5,6 +5,7 @@ A frame is (H, W, 3) float32, scene-linear BT.709, finite, never negative.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
+from pipeline import records
 from pipeline.color import BT2020, XYZ, Chromaticities, to_bt709_matrix
 from pipeline.errors import SourceError
 from pipeline.frames import READABLE, UNREADABLE, probe, read_frame
@@ -129,6 +131,30 @@ def test_a_frame_is_finite_and_never_negative(pixels: FloatImage) -> None:
         assert (frame.pixels >= 0).all()
         assert frame.nonfinite == broken
     np.testing.assert_array_equal(pixels, before)
+
+
+@given(
+    st_numpy.arrays(
+        np.float32, (9, 4, 3), elements=st.sampled_from([0.5, 2, -1, NAN, INF, -INF]), fill=st.just(np.float32(0.5))
+    ),
+    st.sampled_from([None, BT2020, XYZ]),
+)
+def test_a_frame_does_not_depend_on_the_blocks(pixels: FloatImage, chromaticities: Chromaticities | None) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[repair.__module__], "MAX_NONFINITE_SHARE", 1.0)
+        pixels[4, 2] = 0.5  # some light
+        whole = repair(Picture(pixels.copy(), FACTS, chromaticities))
+        patch.setattr(records, "BLOCK_BYTES", 2 * pixels[0].nbytes)
+        blocks = repair(Picture(pixels.copy(), FACTS, chromaticities))
+    np.testing.assert_array_equal(blocks.pixels, whole.pixels)
+    assert (blocks.nonfinite, blocks.negative) == (whole.nonfinite, whole.negative)
+
+
+def test_a_frame_is_repaired_where_it_lies() -> None:
+    pixels = grey(value=-1.0)
+    pixels[3, 3, 1] = 0.5
+    assert repair(Picture(pixels, FACTS)).pixels is pixels
+    assert pixels.min() == 0
 
 
 # Limits
