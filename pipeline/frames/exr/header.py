@@ -22,6 +22,10 @@ MAX_ATTRIBUTES = 1024  # of one part; real files have tens
 MAX_ALL_CHANNELS = 2**16  # of all parts
 MAX_VALUE_BYTES = 2**19  # of an attribute that is kept: 1024 channels of the longest names take 2.8e5
 
+# Rows of a chunk by compression (OpenEXR, "OpenEXR File Layout"): none, RLE, ZIPS, ZIP, PIZ, PXR24, B44, B44A, DWAA,
+# DWAB, HTJ2K256, HTJ2K32, LJ2K, ZSTD (the last four as OpenEXR 3.5 writes them).
+CHUNK_ROWS = (1, 1, 1, 16, 32, 16, 32, 32, 32, 256, 256, 32, 256, 1)
+
 _MAGIC = b"\x76\x2f\x31\x01"
 _TILED, _DEEP, _MULTI_PART = 0x200, 0x800, 0x1000  # flags beside the version number
 _UINT = 0  # pixel type
@@ -69,6 +73,11 @@ class Part:
     def height(self) -> int:
         """The height of the data window in pixels."""
         return self.window[3] - self.window[1] + 1
+
+    @property
+    def chunk_rows(self) -> int | None:
+        """The rows of one chunk where the part is stored by scanlines, None for an unknown compression."""
+        return CHUNK_ROWS[self.compression] if self.compression < len(CHUNK_ROWS) else None
 
 
 @dataclass(frozen=True, slots=True)
