@@ -48,18 +48,23 @@ def discover(paths: Iterable[Path], suffixes: frozenset[str], named: frozenset[s
                 else:
                     ignored[file.suffix.lower() or "no suffix"] += 1
         else:
-            _check_named_file(path, suffixes | named)
+            _check_named_file(path, suffixes, named)
             found.setdefault(_absolute(path))
     if not found:
-        raise UsageError(f"no HDR source found; looked for files of these types: {', '.join(sorted(suffixes))}")
+        raise UsageError(f"no HDR source found; looked for files of these types: {_list(suffixes, named)}")
     return Discovery(list(found), ignored)
 
 
-def _check_named_file(path: Path, suffixes: frozenset[str]) -> None:
+def _check_named_file(path: Path, suffixes: frozenset[str], named: frozenset[str]) -> None:
     if not path.exists():
         raise UsageError(f"{path} does not exist; check the path")
-    if path.suffix.lower() not in suffixes or _is_special(path):
-        raise UsageError(f"{path} is of unknown type {path.suffix or '(no suffix)'}; use {', '.join(sorted(suffixes))}")
+    if path.suffix.lower() not in suffixes | named or _is_special(path):
+        raise UsageError(f"{path} is of unknown type {path.suffix or '(no suffix)'}; use {_list(suffixes, named)}")
+
+
+def _list(suffixes: frozenset[str], named: frozenset[str]) -> str:
+    alone = f"; and of these where they are named themselves: {', '.join(sorted(named))}" if named else ""
+    return ", ".join(sorted(suffixes)) + alone
 
 
 def _absolute(path: Path) -> Path:

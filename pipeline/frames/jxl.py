@@ -67,7 +67,8 @@ def _coding(spec: oiio.ImageSpec, transfer: Transfer | None) -> Coding:
         raise SourceError("it is 8-bit: not HDR")
     points = spec.getattribute("CICP")
     if isinstance(points, tuple) and len(points) == 4:
-        return from_code_points(points[0], points[1])
+        # Of a grey picture no primaries are given, and any of the same white do.
+        return from_code_points(points[0] if spec.nchannels >= 3 else 1, points[1])
     return stated(transfer, "a JPEG XL file with a colour profile of its own", icc_chromaticities(spec))
 
 

@@ -79,14 +79,14 @@ def damaged_files(folder: Path) -> dict[str, str]:
     write_hdr(folder / "whole.hdr", pixels)
     (folder / "short.hdr").write_bytes((folder / "whole.hdr").read_bytes()[:-5000])
     write_exr(folder / "tiny.exr", pixels[:40, :50])
-    (folder / "later.tif").write_bytes(b"II*\0")
+    (folder / "short.tif").write_bytes(b"II*\0")
     return {
         "text.exr": "not an OpenEXR file",
         "empty.hdr": "",
         "short.exr": "truncated or damaged",
         "short.hdr": "truncated",
         "tiny.exr": "50x40 pixels are smaller than a patch of 64x64",
-        "later.tif": "not read by this version",
+        "short.tif": "the file is damaged",
     }
 
 

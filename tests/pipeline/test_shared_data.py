@@ -17,7 +17,6 @@ from tests.pipeline.conftest import Result
 # What this version cannot use of them, and a word of the reason that it gives.
 REJECTED = {
     "Flowers.exr": "luminance-chroma",
-    "circus_arena_1k.tif": ".tif files are not read",
     "Garden.exr": "smaller than a patch",
     "Rec709.exr": "smaller than a patch",
     "StageEnvLatLong.exr": "smaller than a patch",

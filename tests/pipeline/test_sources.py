@@ -80,6 +80,20 @@ def test_unknown_types_below_a_folder_are_counted(grow: Grow, tmp_path: Path) ->
     assert found.ignored == Counter({".png": 2, "no suffix": 1, ".txt": 1})
 
 
+def test_some_types_are_taken_only_where_they_are_named(grow: Grow, tmp_path: Path) -> None:
+    exr, png, other = grow("sub/a.exr", "sub/b.png", "sub/c.PNG")
+    named = frozenset({".png"})
+    found = discover([tmp_path], SUFFIXES, named)
+    assert (found.files, found.ignored) == ([exr], Counter({".png": 2}))
+    assert discover([png, tmp_path], SUFFIXES, named).files == [png, exr]
+    assert discover([other], SUFFIXES, named).files == [other]
+    with pytest.raises(UsageError, match=r"\.exr, \.hdr; and of these where they are named themselves: \.png"):
+        discover(grow("d.txt"), SUFFIXES, named)
+    exr.unlink()
+    with pytest.raises(UsageError, match=r"no HDR source found.*named themselves: \.png"):
+        discover([tmp_path], SUFFIXES, named)
+
+
 @pytest.mark.parametrize(("name", "said"), [("b.png", ".png"), ("readme", "no suffix")])
 def test_an_unknown_type_named_directly_is_refused(name: str, said: str, grow: Grow) -> None:
     a, b = grow("a.exr", name)
