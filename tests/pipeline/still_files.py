@@ -81,7 +81,7 @@ def write_tiff(
     return path
 
 
-def _strip(pixels: Pixels, order: str, predictor: int, deflate: bool) -> bytes:
+def _strip(pixels: Pixels, order: Literal["<", ">"], predictor: int, deflate: bool) -> bytes:
     big = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(">")))
     if predictor == 3:
         size, channels = pixels.dtype.itemsize, pixels.shape[2]
@@ -147,6 +147,7 @@ def write_jxl(path: Path, pixels: Pixels, points: tuple[int, int] | None = None,
     if points is not None:
         spec.attribute("CICP", "int[4]", (*points, 0, 1))
     output = oiio.ImageOutput.create(str(path))
+    assert output is not None
     assert output.open(str(path), spec), output.geterror()
     assert output.write_image(pixels), output.geterror()
     output.close()

@@ -38,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def photograph(height: int = 64, width: int = 96) -> Bytes:
-    return np.rint(smooth(height, width) ** (1 / 2.2) * 255).astype(np.uint8)
+    return np.asarray(np.rint(smooth(height, width) ** (1 / 2.2) * 255), np.uint8)
 
 
 def flat(value: int, height: int = 16, width: int = 24) -> Bytes:
@@ -53,7 +53,8 @@ def decoded(picture: Bytes) -> FloatImage:
 
 def plain_metadata(**changes: Any) -> GainMetadata:
     numbers = {"minimum": 0.0, "maximum": 3.0, "gamma": 1.0, "offset_sdr": 0.0, "offset_hdr": 0.0, **changes}
-    return GainMetadata(**{name: (value,) * 3 for name, value in numbers.items()})
+    triples: dict[str, Any] = {name: (value,) * 3 for name, value in numbers.items()}
+    return GainMetadata(**triples)
 
 
 # The formula

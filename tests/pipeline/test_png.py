@@ -65,7 +65,7 @@ def test_without_code_points_the_user_has_to_say(chunks: dict[bytes, bytes], pat
     values = codes()
     write_png(path, values, chunks)
     for read in READERS:
-        with pytest.raises(SourceError, match="16-bit PNG without a cICP chunk does not say .*--transfer"):
+        with pytest.raises(SourceError, match=r"16-bit PNG without a cICP chunk does not say .*--transfer"):
             read(path)
     still = read_png(path, "hlg")
     assert still.facts == Facts(53, 37, "hlg", "bt2020", "HLG scene")

@@ -70,6 +70,7 @@ def test_tiles_and_other_codecs(compression: str, tile: int, path: Path) -> None
     spec.tile_width = spec.tile_height = tile
     spec.attribute("compression", compression)
     output = oiio.ImageOutput.create(str(path))
+    assert output is not None
     assert output.open(str(path), spec)
     assert output.write_image(pixels)
     output.close()
@@ -138,7 +139,7 @@ def test_eight_bits_are_not_hdr(sample: str, path: Path) -> None:
 @pytest.mark.parametrize("sample", ["u4", "i2", "i4"])
 def test_other_whole_numbers_are_refused(sample: str, path: Path) -> None:
     write_tiff(path, np.full((8, 8, 3), 77, sample))
-    with pytest.raises(SourceError, match="whole numbers of .* bits"):
+    with pytest.raises(SourceError, match=r"whole numbers of .* bits"):
         read_tiff(path, "linear")
 
 
