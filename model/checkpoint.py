@@ -64,7 +64,7 @@ def save_checkpoint(out: Path, state: RunState, network: MaskedUNet, optimizer: 
     place = directory / f"step-{state.step:08d}"
     beside = directory / f".{place.name}"
     try:
-        shutil.rmtree(beside, ignore_errors=True)  # what a killed process left
+        _sweep(out)
         beside.mkdir(parents=True)
         save_weights(beside / WEIGHTS, network, state)
         tensors = _optimizer_tensors(network, optimizer)
@@ -76,8 +76,8 @@ def save_checkpoint(out: Path, state: RunState, network: MaskedUNet, optimizer: 
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot write the checkpoint {place}: {error}") from error
     for old in list_checkpoints(out)[:-keep]:
-        trash = old.rename(old.with_name(f".{old.name}"))  # half a checkpoint must not look like one
-        shutil.rmtree(trash, ignore_errors=True)
+        old.rename(old.with_name(f".{old.name}"))  # half a checkpoint must not look like one
+    _sweep(out)
     return place
 
 
@@ -201,6 +201,14 @@ def _adam_state(name: str, parameter: nn.Parameter, tensors: Mapping[str, Tensor
         "exp_avg": like_parameter(tensors[f"{name}.exp_avg"]),
         "exp_avg_sq": like_parameter(tensors[f"{name}.exp_avg_sq"]),
     }
+
+
+def _sweep(out: Path) -> None:
+    """Delete what was dropped, and what a killed process left half written."""
+    for folder in (out / "checkpoints").glob(".step-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in (*out.glob(f".{WEIGHTS}.*"), *out.glob(f".{BEST}.*")):
+        file.unlink(missing_ok=True)
 
 
 def _write_text(file: Path, text: str) -> None:

@@ -91,7 +91,7 @@ def write_picture(target: Path, kind: str, pixels: npt.NDArray[np.generic], stor
     def fill(beside: Path) -> None:
         output = oiio.ImageOutput.create(kind)
         if output is None:
-            raise PictureError(f"{target} cannot be written: this OpenImageIO knows no {kind}")
+            raise PictureError(f"{target} cannot be written ({' '.join(oiio.geterror().split())})")
         done = output.open(str(beside), spec) and output.write_image(np.ascontiguousarray(pixels)) and output.close()
         if not done:
             raise PictureError(f"{target} cannot be written ({' '.join(output.geterror().split())})")

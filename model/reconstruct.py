@@ -49,17 +49,18 @@ def reconstruct_all(options: argparse.Namespace) -> int:
     """Reconstruct every input; one that cannot be is told and counted, and stops no other."""
     if not options.weights.exists():
         raise UsageError(f"there are no weights at {options.weights}: name a file that model.train wrote")
+    pictures = list(find_pictures(options.inputs))
     device = pick_device(options.device)
     network = load_network(options.weights).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     options.out.mkdir(parents=True, exist_ok=True)
-    failed, taken = 0, dict[str, Path]()
-    pictures = list(find_pictures(options.inputs))
+    failed, taken = 0, {file.resolve(): file for file in pictures}  # what no result may replace
     for file in tqdm(pictures, unit="picture", file=sys.stderr, disable=not sys.stderr.isatty()):
         try:
-            other = taken.setdefault(file.stem, file)
-            if other != file:
-                raise PictureError(f"its result would replace that of {other}: give them different names")
-            reconstruct_file(file, options.out, network, device, options.preview)
+            for target in targets(file, options):
+                other = taken.setdefault(target.resolve(), file)
+                if other != file:
+                    raise PictureError(f"{target}, its result, would replace {other} or its result: rename one of them")
+            reconstruct_file(file, targets(file, options), network, device)
         except (HdrprepError, MemoryError, OSError, RuntimeError) as error:
             reason = str(error) if isinstance(error, HdrprepError) else explain(error)
             if reason is None:
@@ -81,14 +82,19 @@ def find_pictures(inputs: Sequence[Path]) -> Iterator[Path]:
         yield from found
 
 
-def reconstruct_file(file: Path, out: Path, network: MaskedUNet, device: torch.device, with_preview: bool) -> None:
-    """Read one picture, write its HDR, and say where."""
+def targets(file: Path, options: argparse.Namespace) -> list[Path]:
+    """Return what is written for a picture: the HDR, and the preview if it is asked for."""
+    names = [f"{file.stem}.exr", f"{file.stem}_preview.png"]
+    return [options.out / name for name in names[: 2 if options.preview else 1]]
+
+
+def reconstruct_file(file: Path, results: Sequence[Path], network: MaskedUNet, device: torch.device) -> None:
+    """Read one picture, write its HDR and preview, and say where."""
     radiance = reconstruct(read_ldr(file), network, device)
-    target = out / f"{file.stem}.exr"
-    write_picture(target, "openexr", radiance, "half")
-    if with_preview:
-        write_picture(out / f"{file.stem}_preview.png", "png", preview(radiance), "uint8")
-    sys.stdout.write(f"{target}\n")
+    write_picture(results[0], "openexr", radiance, "half")
+    for result in results[1:]:
+        write_picture(result, "png", preview(radiance), "uint8")
+    sys.stdout.write(f"{results[0]}\n")
     sys.stdout.flush()
 
 

@@ -149,19 +149,18 @@ def build(bank: str, out: Path, settings: TrainSettings, device: torch.device) -
 
 def resume(run: Run, checkpoint: Path, state: RunState) -> None:
     """Bring a fresh run to where a checkpoint was written."""
-    run.order.taken(state.sampler)
+    run.step = run.order.taken(state.sampler) // run.settings.batch_size
     restore(checkpoint, run.network, run.optimizer)
-    run.step, run.best_validation = state.step, state.best_validation
+    run.best_validation = state.best_validation
 
 
 def describe(sides: Sides, device: torch.device, settings: TrainSettings) -> None:
     """Say what is trained on, and where the bank gives no validation."""
-    text = f"Training on {device.type}: {len(sides.train)} patches of {sides.train_sources} sources"
-    if len(sides.validation):
-        say(f"{text}; validation on {len(sides.validation)} patches of {sides.validation_sources} others")
-        return
-    say(text)
-    if settings.validation_share > 0.0:
+    say(
+        f"Training on {device.type}; patches to train on: {len(sides.train)} (sources: {sides.train_sources}), "
+        f"to validate on: {len(sides.validation)} (sources: {sides.validation_sources})"
+    )
+    if settings.validation_share > 0.0 and not len(sides.validation):
         say(
             f"Too few sources for a validation share of {settings.validation_share:g}: training without validation "
             "(a source lies on one side as a whole, by its hash)"

@@ -1,9 +1,10 @@
 """Train the network from a bank: `python -m model.train --bank patches.zarr --out runs/first`.
 
-Adam on the reconstruction loss (Santos et al. 2020, Eq. 6), at a constant rate. A run that was stopped or killed goes
-on from its last checkpoint with `--resume`; on a CPU its losses are then the same numbers, to the last bit, as those
-of a run that was never stopped (with the same machine, number of threads and version of torch). On a GPU some sums are
-taken in no fixed order, and the numbers differ in their last digits.
+Adam on the reconstruction loss (Santos et al. 2020, Eq. 6), at a constant rate, on patches as they are.
+
+A run that was stopped or killed goes on from its last checkpoint with `--resume`. On a CPU its losses are then the same
+numbers, to the last bit, as those of a run that was never stopped (with the same machine, number of threads and version
+of torch). On a GPU some sums are taken in no fixed order, and the numbers differ in their last digits.
 """
 
 from __future__ import annotations
@@ -139,10 +140,9 @@ class StopRequest:
 
 def resume_command(options: argparse.Namespace) -> str:
     """Return the command that goes on where this one stopped; the checkpoint knows the settings."""
-    steps = [] if options.steps is None else ["--steps", str(options.steps)]
     device = [] if options.device == "auto" else ["--device", options.device]
     command = ["python", "-m", "model.train", "--bank", options.bank, "--out", str(options.out), "--resume"]
-    return shlex.join([*command, *steps, *device])
+    return shlex.join([*command, *device])
 
 
 if __name__ == "__main__":

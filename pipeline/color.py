@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import SourceError
-from pipeline.records import FloatImage, Primaries
+from pipeline.records import FloatImage, Primaries, row_blocks
 
 Chromaticities = tuple[float, float, float, float, float, float, float, float]
 
@@ -75,9 +75,14 @@ def _adapt_white(source: npt.NDArray[np.float64], target: npt.NDArray[np.float64
 
 
 def to_bt709(pixels: FloatImage, chromaticities: Chromaticities | None, adapt_white: bool = True) -> FloatImage:
-    """Convert (H, W, 3) linear RGB to BT.709; unknown chromaticities are taken for BT.709 (OpenEXR's default)."""
+    """Convert (H, W, 3) linear RGB to BT.709 in place, and return it; a block of rows is all the memory it takes.
+
+    Unknown chromaticities are taken for BT.709 (OpenEXR's default).
+    """
     if chromaticities is None or name_primaries(chromaticities) == "bt709":
         return pixels
     matrix = to_bt709_matrix(chromaticities, adapt_white).astype(np.float32)
-    # Of float32's largest values the products overflow, and infinity minus infinity is no number.
-    return np.clip(pixels, -1e30, 1e30) @ matrix.T
+    for rows in row_blocks(pixels):
+        # Of float32's largest values the products overflow, and infinity minus infinity is no number.
+        rows[...] = np.clip(rows, -1e30, 1e30) @ matrix.T
+    return pixels

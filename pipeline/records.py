@@ -6,7 +6,7 @@ Legend: H, W height and width of a frame, S the patch size, all in pixels.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 FloatImage = npt.NDArray[np.float32]  # (H, W, 3) or (H, W)
 ByteImage = npt.NDArray[np.uint8]  # (H, W, 3)
+
+BLOCK_BYTES = 4 * 2**20  # of a frame, as much as is worked on at a time
 
 Transfer = Literal["linear", "pq", "hlg", "srgb"]
 Primaries = Literal["bt709", "bt2020", "p3", "xyz", "other"]
@@ -105,6 +107,12 @@ class Recipe:
         window = Window(**{field.name: row[field.name] for field in fields(Window)})
         camera = Camera(**{field.name: row[field.name] for field in fields(Camera)})
         return cls(window, camera)
+
+
+def row_blocks(pixels: FloatImage) -> Iterator[FloatImage]:
+    """Return views of whole rows, `BLOCK_BYTES` or one row each: a frame may be 3 GB, and so may be any copy of it."""
+    rows = max(1, BLOCK_BYTES // max(1, pixels[:1].nbytes))
+    return (pixels[top : top + rows] for top in range(0, len(pixels), rows))
 
 
 def patch_id(source_id: str, frame: int, k: int) -> int:

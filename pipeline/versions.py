@@ -10,6 +10,7 @@ _LIBRARIES = (
     "opencv-python-headless",
     "opencv-python",
     "OpenImageIO",
+    "OpenEXR",
     "zarr",
     "pyarrow",
     "dask",

@@ -6,6 +6,7 @@ from pipeline.errors import SourceError
 
 MAX_PIXELS = 2**28  # 16384x16384: 3.2 GB as float32 RGB
 MAX_CHANNELS = 1024  # of one EXR part
+MAX_PARTS = 1024  # of one EXR file
 
 
 def check_dimensions(width: int, height: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.color import to_bt709
 from pipeline.errors import SourceError
 from pipeline.frames.picture import Picture
-from pipeline.records import FloatImage, Frame
+from pipeline.records import FloatImage, Frame, row_blocks
 
 MAX_NONFINITE_SHARE = 0.01  # a source with more NaN or infinite pixels is broken, not blemished
 
@@ -20,25 +20,39 @@ MAX_NONFINITE_SHARE = 0.01  # a source with more NaN or infinite pixels is broke
 def repair(picture: Picture) -> Frame:
     """Return a frame of finite, non-negative BT.709 pixels (H, W, 3), with the counts of what was repaired.
 
+    The pixels are changed in place, by blocks of rows, unless they are read-only or not plain float32 rows.
     Raises SourceError where more than 1 % of the pixels are not finite, or none holds any light.
     """
-    pixels, nonfinite = _make_finite(picture.pixels)
-    pixels = to_bt709(pixels, picture.chromaticities, picture.adapt_white)
-    dark = pixels < 0
-    negative = int(np.count_nonzero(dark.any(axis=2))) if dark.any() else 0
-    if negative:
-        pixels = np.maximum(pixels, np.float32(0.0))
-    if not pixels.any():
+    pixels = np.require(picture.pixels, np.float32, ["C", "W"])
+    nonfinite = _make_finite(pixels)
+    to_bt709(pixels, picture.chromaticities, picture.adapt_white)
+    negative = _clip_negative(pixels)
+    if not any(rows.any() for rows in row_blocks(pixels)):
         raise SourceError("it holds no light: no pixel is above 0")
-    return Frame(np.ascontiguousarray(pixels, dtype=np.float32), picture.facts, nonfinite, negative)
+    return Frame(pixels, picture.facts, nonfinite, negative)
 
 
-def _make_finite(pixels: FloatImage) -> tuple[FloatImage, int]:
-    finite = np.isfinite(pixels)
-    if finite.all():
-        return pixels, 0
-    count, total = int(np.count_nonzero(~finite.all(axis=2))), pixels.shape[0] * pixels.shape[1]
+def _make_finite(pixels: FloatImage) -> int:
+    count, largest = 0, 0.0
+    for rows in row_blocks(pixels):
+        finite = np.isfinite(rows)
+        if not finite.all():
+            count += int(np.count_nonzero(~finite.all(axis=2)))
+        largest = max(largest, float(rows.max(where=finite, initial=0.0)))
+    total = pixels.shape[0] * pixels.shape[1]
     if count > MAX_NONFINITE_SHARE * total:
         raise SourceError(f"{count} of its {total} pixels are NaN or infinite")
-    largest = float(pixels.max(where=finite, initial=0.0))
-    return np.nan_to_num(pixels, nan=0.0, posinf=largest, neginf=0.0), count
+    if count:
+        for rows in row_blocks(pixels):
+            np.nan_to_num(rows, copy=False, nan=0.0, posinf=largest, neginf=0.0)
+    return count
+
+
+def _clip_negative(pixels: FloatImage) -> int:
+    count = 0
+    for rows in row_blocks(pixels):
+        dark = rows < 0
+        if dark.any():
+            count += int(np.count_nonzero(dark.any(axis=2)))
+            np.maximum(rows, np.float32(0.0), out=rows)
+    return count

@@ -115,15 +115,23 @@ def test_two_inputs_of_one_name_do_not_overwrite_each_other(
     one = write(tmp_path / "x.png", np.zeros((4, 4, 3), np.uint8))
     two = write(tmp_path / "x.jpg", np.zeros((4, 4, 3), np.uint8))
     assert main([str(one), str(two), "--weights", str(weights), "--out", str(tmp_path / "out")]) == 1
-    assert f"Error: {two}: its result would replace that of {one}" in capsys.readouterr().err
+    result = tmp_path / "out" / "x.exr"
+    sentence = f"Error: {two}: {result}, its result, would replace {one} or its result: rename one of them\n"
+    assert capsys.readouterr() == (f"{result}\n", sentence)
 
 
-def test_the_preview_never_replaces_an_input(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["photo.png", "photo_preview.png", "photo.exr"])
+def test_a_result_never_replaces_an_input(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     photo = write(tmp_path / "photo.png", np.full((4, 4, 3), 77, np.uint8))
-    before = photo.read_bytes()
-    assert main([str(photo), "--weights", str(weights), "--out", str(tmp_path), "--preview"]) == 0
-    assert photo.read_bytes() == before
-    capsys.readouterr()
+    other = write(tmp_path / name, np.full((4, 4, 3), 78, np.uint8)) if name.endswith("png") else tmp_path / name
+    other.touch()
+    before = other.read_bytes()
+    command = ["--weights", str(weights), "--out", str(tmp_path), "--preview"]
+    assert main([str(photo), *([str(other)] if other != photo else []), *command]) == (other != photo)
+    assert other.read_bytes() == before
+    assert (other == photo) or f"would replace {other}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(
     assert load_state(list_checkpoints(tmp_path)[-1]).step == step
     assert main(["--bank", str(bank), "--out", str(tmp_path), "--resume"]) == 0
     assert_same(tmp_path, reference)
+    assert not list(tmp_path.rglob(".*"))  # what the kill left half written is gone
 
 
 def test_sigterm_saves_says_how_to_resume_and_ends_well(bank: Path, reference: Path, tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_results_go_to_stdout_and_progress_to_stderr(
     stdout, stderr = capsys.readouterr()
     loss = lines(tmp_path)[-1]["loss"]
     assert stdout == f"weights: {tmp_path / 'weights.safetensors'}\nstep: 3\nloss: {loss:.6f}\n"
-    assert "Training on cpu: 12 patches of 3 sources; validation on 4 patches of 1 others" in stderr
+    assert "patches to train on: 12 (sources: 3), to validate on: 4 (sources: 1)" in stderr
     assert "step 3/3  epoch 0  loss " in stderr
 
 

@@ -91,7 +91,7 @@ def test_more_than_one_per_cent_of_broken_pixels_is_refused(value: float) -> Non
     pixels = grey(100, 100)
     broken = int(MAX_NONFINITE_SHARE * 10_000)
     pixels.reshape(-1, 3)[:broken, 1] = value
-    assert repair(Picture(pixels, FACTS)).nonfinite == broken == 100
+    assert repair(Picture(pixels.copy(), FACTS)).nonfinite == broken == 100
     pixels[50, 50, 2] = value
     with pytest.raises(SourceError, match="101 of its 10000 pixels are NaN or infinite"):
         repair(Picture(pixels, FACTS))
