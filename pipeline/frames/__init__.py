@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.color import XYZ, Chromaticities, name_primaries
 from pipeline.errors import SourceError
+from pipeline.frames.avif import probe_avif, read_avif
 from pipeline.frames.exr import probe_exr, read_exr
 from pipeline.frames.gainmap import probe_gainmap, read_gainmap
 from pipeline.frames.jxl import probe_jxl, read_jxl
@@ -77,6 +78,7 @@ _FORMATS = {
     ".tif": _TIFF,
     ".tiff": _TIFF,
     ".jxl": _Format(probe_jxl, read_jxl),
+    ".avif": _Format(probe_avif, read_avif),
     ".png": _Format(probe_png, read_png),
     ".jpg": _JPEG,
     ".jpeg": _JPEG,

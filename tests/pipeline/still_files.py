@@ -6,18 +6,24 @@ Legend: H, W height and width; a picture is (H, W) or (H, W, channels).
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import av
 import numpy as np
 import numpy.typing as npt
 import OpenImageIO as oiio
 from PIL import Image
 
+from pipeline.frames.planes import Plane
 from pipeline.records import FloatImage
+from tests.pipeline.video_files import PQ_TAGS, make_frame
+
+os.environ.setdefault("SVT_LOG", "0")  # SVT-AV1 talks on stderr
 
 Pixels = npt.NDArray[Any]
 Fraction = tuple[int, int]
@@ -151,6 +157,35 @@ def write_jxl(path: Path, pixels: Pixels, points: tuple[int, int] | None = None,
     assert output.open(str(path), spec), output.geterror()
     assert output.write_image(pixels), output.geterror()
     output.close()
+    return path
+
+
+# AVIF: FFmpeg's writer with SVT-AV1, which knows 4:2:0 of 10 bits
+
+
+def avif_planes(height: int, width: int, seed: int = 0) -> list[Plane]:
+    """Y, Cb and Cr of 10 bits and limited range that change slowly, with some noise."""
+    y, x = np.mgrid[:height, :width]
+    noise = np.random.default_rng(seed).integers(-8, 8, (height, width))
+    luma = np.rint(500 + 400 * np.sin(x / width * 4 + y / height * 3)) + noise
+    chroma = np.rint(512 + 100 * np.cos(x / width * 3 + y / height * 2))[::2, ::2]
+    return [luma.astype(np.uint16), chroma.astype(np.uint16), (1024 - chroma).astype(np.uint16)]
+
+
+def write_avif(path: Path, planes: list[Plane], tags: tuple[int, int, int, int] = PQ_TAGS) -> Path:
+    """Write a lossless AVIF still; `tags` are transfer, primaries, matrix and FFmpeg's number of the range."""
+    with av.open(str(path), "w", format="avif") as container:
+        stream = container.add_stream("libsvtav1", rate=1)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width = planes[0].shape
+        stream.pix_fmt = "yuv420p10le"
+        context = stream.codec_context
+        context.options = {"preset": "8", "svtav1-params": "lossless=1"}
+        context.color_trc, context.color_primaries, context.colorspace, context.color_range = tags
+        frame = make_frame(planes, "yuv420p10le")
+        frame.color_trc, frame.color_primaries, frame.colorspace, frame.color_range = tags
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return path
 
 
