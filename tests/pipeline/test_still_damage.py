@@ -1,6 +1,6 @@
 """Damaged stills: a reason or a whole picture, never a crash, a hang or half a picture.
 
-A byte that is changed within uncompressed samples, or within the coded data of a JPEG picture, cannot be noticed.
+A byte that is changed within uncompressed samples, or within the coded data of JPEG and AVIF, cannot be noticed.
 """
 
 from __future__ import annotations
