@@ -15,7 +15,7 @@ from pipeline.color import name_primaries
 from pipeline.errors import SourceError
 from pipeline.frames.avifitem import AvifItem, parse_avif
 from pipeline.frames.limits import MAX_PIXELS, check_dimensions
-from pipeline.frames.opening import read_head
+from pipeline.frames.opening import open_bytes, read_head
 from pipeline.frames.picture import Picture
 from pipeline.frames.planes import frame_to_light
 from pipeline.frames.tags import Tags, chromaticities_of, coding_of, merge_tags, read_tags
@@ -94,7 +94,7 @@ def _coded_bytes(path: Path, item: AvifItem) -> bytes:
     if sum(max(end - begin, 0) for begin, end in item.extents) > MAX_CODED_BYTES:
         raise SourceError(f"its header gives its picture more than the {MAX_CODED_BYTES} bytes that are accepted")
     pieces = []
-    with path.open("rb") as stream:
+    with open_bytes(path) as stream:
         for begin, end in item.extents:
             stream.seek(begin)
             pieces.append(stream.read(end - begin))

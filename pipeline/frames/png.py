@@ -14,7 +14,7 @@ import OpenImageIO as oiio
 from pipeline.errors import SourceError
 from pipeline.frames.coding import Coding, from_code_points, icc_chromaticities, stated, to_linear
 from pipeline.frames.limits import check_dimensions
-from pipeline.frames.opening import opened, read_channels, read_head
+from pipeline.frames.opening import open_bytes, opened, read_channels, read_head
 from pipeline.frames.orientation import displayed_size, orientation_of, turn
 from pipeline.frames.picture import Picture
 from pipeline.records import Facts, Transfer
@@ -87,7 +87,7 @@ def _chunks(head: bytes) -> dict[bytes, bytes]:
 
 def _check_whole(path: Path) -> None:
     """Refuse a file that ends too early, or a chunk whose CRC is wrong: the decoder would write about it on stderr."""
-    with path.open("rb") as stream:
+    with open_bytes(path) as stream:
         stream.seek(len(_MAGIC))
         name = b""
         while name != b"IEND":

@@ -16,7 +16,6 @@ from tests.pipeline.conftest import Result
 
 # What this version cannot use of them, and a word of the reason that it gives.
 REJECTED = {
-    "Flowers.exr": "luminance-chroma",
     "Garden.exr": "smaller than a patch",
     "Rec709.exr": "smaller than a patch",
     "StageEnvLatLong.exr": "smaller than a patch",
