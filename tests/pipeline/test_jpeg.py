@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,18 @@ def test_tags_are_found_and_left_out() -> None:
     assert first.tagged(XMP) == [b"text"]
     assert first.tagged(ISO_GAIN_MAP) == [b"\1\2"]
     assert first.plain() == jpeg(noise())
+
+
+def test_fill_bytes_are_skipped_in_linear_time() -> None:
+    content = jpeg(noise())
+    scan = content.index(b"\xff\xda")
+    filled = content[:2] + b"\xff" * 9 + content[2:scan] + b"\xff" * 3 + content[scan:-2] + b"\xff" * 5 + content[-2:]
+    assert split_jpegs(filled)[0].content == filled
+    start = time.process_time()
+    for endless in (content[:-2] + b"\xff" * 2**22, content[:2] + b"\xff" * 2**22):
+        with pytest.raises(SourceError):
+            split_jpegs(endless)
+    assert time.process_time() - start < 2
 
 
 def test_every_truncation_is_noticed() -> None:
