@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from pipeline.color import BT709, BT2020, P3_D65, rgb_to_xyz, to_bt709
 from pipeline.errors import SourceError
 from pipeline.frames.exr import read_exr
 from pipeline.frames.planes import LAYOUTS, Coding, Plane, planes_to_light
-from pipeline.frames.track import index_of
 from pipeline.frames.video import probe_video, read_video
 from pipeline.records import FloatImage
-from tests.pipeline.video_files import NO_TAGS, PQ_TAGS, Spec, random_planes, write_video
+from tests.pipeline.video_files import NO_TAGS, PQ_TAGS, Spec, moving_pictures, random_planes, write_video
 
 HEIGHT, WIDTH = 48, 80
 
@@ -27,17 +25,6 @@ def random_clip(path: Path, spec: Spec, count: int = 3, times: Sequence[int] = (
     pictures = [random_planes(spec.pixel_format, HEIGHT, WIDTH, seed) for seed in range(count)]
     write_video(path, pictures, spec, times)
     return pictures
-
-
-def moving_clip(path: Path, spec: Spec, count: int = 24, size: tuple[int, int] = (64, 96)) -> Path:
-    """Frames that a codec compresses well, each of another brightness."""
-    y, x = np.mgrid[: size[0], : size[1]]
-    pictures = []
-    for number in range(count):
-        luma = 200 + 20 * number + 60 * np.sin((x + 3 * number) / 9) * np.cos(y / 7)
-        small = size[0] // 2, size[1] // 2
-        pictures.append([luma.astype(np.uint16), *(np.full(small, 512, np.uint16) for _ in range(2))])
-    return write_video(path, pictures, spec)
 
 
 def read_all(path: Path, frames: Sequence[int], **options: Any) -> dict[int, FloatImage]:
@@ -78,7 +65,7 @@ def test_random_access_equals_reading_on(spec: Spec, suffix: str, tmp_path: Path
     small = spec.encoder != "prores_ks"
     path = tmp_path / f"clip{suffix}"
     if small:
-        moving_clip(path, spec)
+        write_video(path, moving_pictures(), spec)
     else:
         random_clip(path, spec, 24)
     assert probe_video(path).frames == 24
@@ -91,27 +78,6 @@ def test_random_access_equals_reading_on(spec: Spec, suffix: str, tmp_path: Path
         assert list(there) == list(frames)
         for number in frames:
             np.testing.assert_array_equal(there[number], in_order[number])
-
-
-def test_random_access_decodes_from_the_nearest_key_frame_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = moving_clip(tmp_path / "clip.mp4", Spec("libx265", keys=8, b_frames=3))
-    index = index_of(path)
-    assert len(index.keys) == 3
-    monkeypatch.setattr("pipeline.frames.track.Track._open", count_calls(opened := [0], "pipeline.frames.track"))
-    read_all(path, [17])
-    assert opened == [1]  # a file that could not be sought would have been opened again
-
-
-def count_calls(counter: list[int], module: str) -> Any:
-    from pipeline.frames import track
-
-    original = track.Track._open
-
-    def counted(self: track.Track) -> None:
-        counter[0] += 1
-        original(self)
-
-    return counted
 
 
 def test_frame_times_may_be_uneven(tmp_path: Path) -> None:
@@ -294,102 +260,3 @@ def test_public_clips_that_are_not_hdr_or_do_not_say(shared_data: Path) -> None:
     assert len(read_all(untagged, range(0, 72, 10), transfer="hlg")) == 8
     with pytest.raises(SourceError, match="8-bit SDR, not HDR"):
         probe_video(shared_data / "video" / "video_dovi_1920x1080_60fps_dvav_09.mp4", "pq")
-
-
-# --- damage: in a process of its own, for a decoder that crashes takes its process with it ---
-
-
-def _read_damaged(files: list[Path], answers: Any) -> None:
-    """Put, for each file, the reason of its refusal or its frames, numbered."""
-    for path in files:
-        try:
-            count = probe_video(path).frames
-            frames: dict[int, Any] = {}
-            try:
-                for number, picture in read_video(path, range(count)):
-                    frames[number] = picture.pixels
-            finally:
-                answers.put((path.name, count, frames))
-        except SourceError as error:
-            answers.put((path.name, 0, str(error)))
-    answers.put(None)
-
-
-def read_in_child(files: list[Path]) -> dict[str, list[tuple[int, Any]]]:
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    child = context.Process(target=_read_damaged, args=(files, answers))
-    child.start()
-    results: dict[str, list[tuple[int, Any]]] = {path.name: [] for path in files}
-    while (answer := answers.get(timeout=120)) is not None:
-        results[answer[0]].append(answer[1:])
-    child.join(30)
-    assert child.exitcode == 0
-    return results
-
-
-CLIPS = {
-    "hevc.mp4": Spec("libx265", keys=8, b_frames=3, picture_hash=True),
-    "hevc.mkv": Spec("libx265", keys=8),
-    "av1.mp4": Spec("libsvtav1", keys=8),
-    "ffv1.mkv": Spec(),
-    "prores.mov": Spec("prores_ks", "yuv422p10le"),
-}
-
-
-def write_whole(folder: Path, name: str) -> tuple[bytes, dict[int, FloatImage]]:
-    path = folder / f"whole.{name}"
-    if name == "prores.mov":
-        random_clip(path, CLIPS[name], 6)
-    else:
-        moving_clip(path, CLIPS[name])
-    return path.read_bytes(), read_all(path, range(probe_video(path).frames))
-
-
-def test_a_truncated_video_is_refused(tmp_path: Path) -> None:
-    files = []
-    for name in CLIPS:
-        content, _ = write_whole(tmp_path, name)
-        for tenth in range(10):
-            files.append(tmp_path / f"{tenth}.{name}")
-            files[-1].write_bytes(content[: len(content) * tenth // 10 + 7])
-    for name, answers in read_in_child(files).items():
-        assert answers, name
-        for _, answer in answers:
-            assert isinstance(answer, str), name
-            assert any(word in answer for word in ("truncated", "damaged", "cannot be opened", "no video")), answer
-
-
-def flip_bits(path: Path, content: bytes, rng: np.random.Generator) -> bytes:
-    """Change three bits within the packets of a video: its codec's data, not the container's tables."""
-    import av
-
-    with av.open(str(path)) as container:
-        packets = [(packet.pos or 0, packet.size) for packet in container.demux(video=0) if packet.size]
-    damaged = bytearray(content)
-    for _ in range(3):
-        start, size = packets[int(rng.integers(len(packets)))]
-        damaged[start + int(rng.integers(8, max(size, 9)))] ^= 1 << int(rng.integers(8))
-    return bytes(damaged)
-
-
-def test_flipped_bits_give_frames_of_the_right_form_or_a_refusal(tmp_path: Path) -> None:
-    files, truth = [], {}
-    rng = np.random.default_rng(5)
-    for name in CLIPS:
-        content, truth[name] = write_whole(tmp_path, name)
-        for trial in range(12):
-            files.append(tmp_path / f"{trial}.{name}")
-            files[-1].write_bytes(flip_bits(tmp_path / f"whole.{name}", content, rng))
-    refused, wrong = dict.fromkeys(CLIPS, 0), dict.fromkeys(CLIPS, 0)
-    for file, answers in read_in_child(files).items():
-        name = file.partition(".")[2]
-        refused[name] += any(isinstance(answer, str) for _, answer in answers)
-        for _, answer in answers:
-            for number, pixels in answer.items() if isinstance(answer, dict) else ():
-                assert np.isfinite(pixels).all()
-                assert pixels.shape == truth[name][0].shape
-                wrong[name] += number not in truth[name] or not np.array_equal(pixels, truth[name][number])
-    # Where the codec carries checksums no wrong frame passes. Without them a changed bit can be another valid video.
-    assert wrong["ffv1.mkv"] == wrong["hevc.mp4"] == 0
-    assert refused["ffv1.mkv"] == refused["hevc.mp4"] == 12
