@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,18 @@ def test_the_user_may_name_a_missing_transfer_function(transfer: Any, primaries:
     # A stated one stands.
     random_clip(clip, Spec(), 1)
     assert probe_video(clip, transfer).transfer == "pq"
+
+
+def test_one_frame_is_held_at_a_time(tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.mp4", moving_pictures(48, 240, 320), Spec("libx265", keys=12))
+    frame = 240 * 320 * 3 * 4
+    probe_video(clip)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_video(clip, range(48))) == 48
+        assert tracemalloc.get_traced_memory()[1] < 4 * frame
+    finally:
+        tracemalloc.stop()
 
 
 def test_numbers_beyond_the_video_and_out_of_order_are_refused(tmp_path: Path) -> None:
