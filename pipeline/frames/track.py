@@ -22,11 +22,17 @@ import numpy.typing as npt
 from av.codec.context import Flags
 
 from pipeline.errors import SourceError
+from pipeline.frames.limits import MAX_PIXELS
 
 # Damage that a decoder notices ends decoding; it would otherwise be painted over with what is near.
-_DECODER_OPTIONS = {"err_detect": "crccheck+bitstream+buffer+explode", "ec": "0"}
+_DECODER_OPTIONS = {
+    "err_detect": "crccheck+bitstream+buffer+explode",
+    "ec": "0",
+    "max_pixels": str(MAX_PIXELS),
+}
 # Some decoders only report it, and go on with a piece of the last frame (FFV1). Their reports are counted, not printed.
 av.logging.set_level(av.logging.PANIC)
+_MATROSKA_MAGIC = b"\x1a\x45\xdf\xa3"  # EBML header, RFC 8794
 _SHORTFALL_FRAMES = 2  # durations are rounded, and frames of uneven length are usual
 
 
@@ -70,7 +76,11 @@ class Track:
 
     def _open(self) -> None:
         with _refusals("it cannot be opened"):
-            self._container = av.open(str(self._path), metadata_errors="replace")
+            with self._path.open("rb") as file:
+                is_matroska = file.read(4) == _MATROSKA_MAGIC
+            # Left to guess, FFmpeg takes a file for a playlist, too, and opens what that names.
+            container = "matroska" if is_matroska else "mov"
+            self._container = av.open(str(self._path), format=container, metadata_errors="replace")
         stream = self._container.streams.best("video")
         if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
             self._container.close()

@@ -13,7 +13,7 @@ from pipeline.errors import SourceError
 from pipeline.frames.track import Index, Track, _is_hidden_vp9, index_of
 from tests.pipeline.video_files import Spec, moving_pictures, write_video
 
-HEVC = Spec("libx265", keys=8, b_frames=3, open_gop=True)
+HEVC = Spec("libx265", keys=8, b_frames=3, x265="open-gop=1:scenecut=0")
 
 
 def decode(path: Path, numbers: Sequence[int]) -> list[bytes]:
@@ -118,6 +118,22 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
 )
 def test_hidden_frames_of_vp9(data: bytes, hidden: bool) -> None:
     assert _is_hidden_vp9(data) is hidden
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.mkv", "shot%04d.mkv", "a:b.mkv", "two\nlines.mkv"])
+def test_names_are_only_names(name: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mkv", moving_pictures(2), Spec()).rename(tmp_path / name)
+    assert len(index_of(path).times) == 2
+
+
+@pytest.mark.parametrize("content", ["ffconcat version 1.0\nfile clip.mkv\n", "#EXTM3U\n#EXTINF:9,\nclip.mkv\n"])
+def test_a_playlist_opens_no_other_file(content: str, tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mkv", moving_pictures(2), Spec())
+    for suffix in (".mkv", ".mp4"):
+        path = tmp_path / f"list{suffix}"
+        path.write_text(content)
+        with pytest.raises(SourceError, match="cannot be opened"):
+            index_of(path)
 
 
 def test_a_file_without_a_video_track_is_refused(tmp_path: Path) -> None:

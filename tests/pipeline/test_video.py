@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -151,8 +152,6 @@ def test_what_is_not_hdr_or_not_stated_is_refused(spec: Spec, word: str, tmp_pat
 
 def write_plain(path: Path, spec: Spec) -> None:
     """A clip of a pixel format that has no layout of ours, too."""
-    import av
-
     with av.open(str(path), "w") as container:
         stream = container.add_stream(spec.encoder, rate=24)
         assert isinstance(stream, av.VideoStream)
@@ -178,6 +177,25 @@ def test_the_user_may_name_a_missing_transfer_function(transfer: Any, primaries:
     # A stated one stands.
     random_clip(clip, Spec(), 1)
     assert probe_video(clip, transfer).transfer == "pq"
+
+
+def test_a_change_of_size_is_refused(tmp_path: Path) -> None:
+    spec, joined = Spec("libx265", x265="repeat-headers=1"), tmp_path / "joined.mkv"
+    small = write_video(tmp_path / "small.mkv", moving_pictures(4), spec)
+    large = write_video(tmp_path / "large.mkv", moving_pictures(4, 96, 128), spec)
+    with av.open(str(small)) as first, av.open(str(large)) as second, av.open(str(joined), "w") as target:
+        stream = target.add_stream_from_template(first.streams.video[0])
+        for container, start in ((first, 0), (second, 168)):
+            for packet in container.demux(video=0):
+                if packet.pts is not None and packet.dts is not None:
+                    packet.pts, packet.dts, packet.stream = packet.pts + start, packet.dts + start, stream
+                    target.mux(packet)
+    facts = probe_video(joined)
+    assert (facts.width, facts.height, facts.frames) == (96, 64, 8)
+    assert len(read_all(joined, range(4))) == 4
+    for frames in ([4], range(8)):
+        with pytest.raises(SourceError, match="frame 4 or before it has another size"):
+            read_all(joined, frames)
 
 
 def test_one_frame_is_held_at_a_time(tmp_path: Path) -> None:

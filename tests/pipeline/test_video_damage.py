@@ -15,7 +15,7 @@ from pipeline.records import FloatImage
 from tests.pipeline.video_files import Spec, moving_pictures, random_planes, write_video
 
 CLIPS = {
-    "hevc.mp4": Spec("libx265", keys=8, b_frames=3, picture_hash=True),
+    "hevc.mp4": Spec("libx265", keys=8, b_frames=3, x265="hash=1"),
     "hevc.mkv": Spec("libx265", keys=8),
     "av1.mp4": Spec("libsvtav1", keys=8),
     "ffv1.mkv": Spec(),

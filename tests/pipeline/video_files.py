@@ -29,8 +29,7 @@ class Spec:
     hflip: bool = False
     keys: int = 4
     b_frames: int = 0
-    picture_hash: bool = False  # HEVC's checksum of each decoded picture
-    open_gop: bool = False  # frames shown before a key frame refer to frames before it
+    x265: str = ""  # more parameters of that encoder
 
 
 def random_planes(pixel_format: str, height: int, width: int, seed: int = 0) -> list[Plane]:
@@ -80,7 +79,7 @@ def write_video(
         context.color_trc, context.color_primaries, context.colorspace, context.color_range = spec.tags
         context.gop_size = spec.keys
         x265 = f"log-level=none:keyint={spec.keys}:min-keyint={spec.keys}:bframes={spec.b_frames}:pools=1:crf=4"
-        x265 += (":hash=1" if spec.picture_hash else "") + (":open-gop=1:scenecut=0" if spec.open_gop else "")
+        x265 += spec.x265 and f":{spec.x265}"
         ffv1 = {"level": "3", "slicecrc": "1"}
         context.options = {"libx265": {"x265-params": x265}, "ffv1": ffv1}.get(spec.encoder, {})
         if spec.rotation or spec.hflip:
