@@ -34,7 +34,7 @@ from pipeline.records import FloatImage
 from pipeline.scenes import SCENES, render_scene, write_exr
 from pipeline.score import score_patch
 from pipeline.versions import versions
-from pipeline.work import find, ingest_source, single_threaded
+from pipeline.work import Place, find, ingest_source, single_threaded
 
 T = TypeVar("T")
 FRAME = (2448, 3264)  # height and width of an 8 megapixel frame
@@ -123,7 +123,7 @@ def _work_on_one_frame(source: Path) -> None:
         bank = source.parent / "bank.zarr"
         attributes: dict[str, Any] = {"seed": 0, "config": settings.stored(), "versions": {}}
         BankWriter.create(bank, attributes).close()
-        outcome = ingest_source(bank, find(source), settings, also_score=True)
+        outcome = ingest_source(Place(bank, 300), find(source), settings, also_score=True)
         assert outcome.patches == 20, outcome
     print(round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000, 1))
 

@@ -7,7 +7,6 @@ but more sources rejected than --max-failures, 130 interrupted.
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import click
-import pyarrow.compute as pc
-from tqdm import tqdm
 
 from pipeline import status as bank_status
 from pipeline.bank import BankReader, BankWriter, PatchArrays
 from pipeline.bank.reader import bank_attributes
 from pipeline.config import check_against_bank
 from pipeline.demo import make_demo
-from pipeline.errors import BankMissing, HdrprepError
-from pipeline.frames import NAMED_ONLY, READABLE, UNREADABLE
+from pipeline.driver import Report
+from pipeline.errors import BankMissing, HdrprepError, SourceError, UsageError
+from pipeline.frames import NAMED_ONLY, READABLE
+from pipeline.frames.sequence import sequence_files
+from pipeline.inspection import inspect as inspect_file
+from pipeline.licence import Licences, read_licence_table
+from pipeline.logs import log, set_up_log
 from pipeline.options import (
     bank_option,
     common_options,
@@ -35,13 +37,13 @@ from pipeline.options import (
     resolve_settings,
     score_options,
     sources_argument,
+    transfer_option,
 )
-from pipeline.run import Pipeline, Report
+from pipeline.records import Transfer
+from pipeline.run import Pipeline
 from pipeline.sources import Discovery, discover
 from pipeline.versions import versions
 from pipeline.workers import Workers
-
-log = logging.getLogger("hdrprep")
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -76,7 +78,7 @@ def ingest(context: click.Context, /, sources: tuple[Path, ...], **_options: Any
     """Find HDR files below SOURCES, verify and register them, and draw the patch windows."""
     discovery = _discover(sources)
     with _pipeline(context, create=True) as pipeline:
-        _finish(pipeline, pipeline.ingest(discovery.files), discovery)
+        _finish(pipeline, pipeline.ingest(discovery.files, _licences(context)), judged=True)
 
 
 @commands.command("simulate-ldr")
@@ -122,7 +124,7 @@ def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -
     """Do all four stages in one pass over SOURCES."""
     discovery = _discover(sources)
     with _pipeline(context, create=True) as pipeline:
-        _finish(pipeline, pipeline.everything(discovery.files), discovery)
+        _finish(pipeline, pipeline.everything(discovery.files, _licences(context)), judged=True)
 
 
 @commands.command()
@@ -142,12 +144,40 @@ def status(bank: Path, as_json: bool) -> None:
 
 
 @commands.command()
-@bank_option
-def failures(bank: Path) -> None:
-    """List the sources that were rejected, with their reasons."""
-    lines = bank_status.failure_lines(BankReader(bank).sources())
+@click.option(
+    "--retry",
+    is_flag=False,
+    flag_value="",
+    metavar="[WORD]",
+    help="Take them in anew, or those whose reason has a word.",
+)
+@common_options
+@click.pass_context
+def failures(context: click.Context, /, retry: str | None, **_options: Any) -> None:
+    """List the sources that were rejected, with their reasons and what can be done."""
+    if retry is not None:
+        with _pipeline(context) as pipeline:
+            _finish(pipeline, pipeline.retry(retry or None), judged=True)
+        return
+    lines = bank_status.failure_lines(BankReader(context.params["bank"]).sources())
     for line in lines or ["no source was rejected"]:
         click.echo(line)
+
+
+@commands.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@transfer_option
+def inspect(file: Path, transfer: Transfer | None) -> None:
+    """Show what the reader sees in FILE: format, size, colour, scale, luminance, and what had to be repaired."""
+    if not file.exists() and sequence_files(file) is None:
+        raise UsageError(f"{file} does not exist; check the path")
+    try:
+        lines = inspect_file(file, transfer)
+    except SourceError as error:
+        raise SourceError(f"{file}: {error}") from error
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        click.echo(f"{name:<{width}}  {value}")
 
 
 @commands.command()
@@ -156,13 +186,13 @@ def failures(bank: Path) -> None:
 @log_options
 def demo(directory: Path, workers: int | None, verbose: bool, log_json: bool) -> None:
     """Generate HDR scenes into DIRECTORY and run the whole way: bank, training step, reconstruction."""
-    _set_up_log(verbose, log_json)
+    set_up_log(verbose, log_json)
     for line in make_demo(directory, workers):
         click.echo(line)
 
 
 def _discover(sources: tuple[Path, ...]) -> Discovery:
-    discovery = discover(sources, READABLE | UNREADABLE, NAMED_ONLY)
+    discovery = discover(sources, READABLE, NAMED_ONLY)
     if discovery.ignored:
         kinds = ", ".join(f"{suffix}: {count}" for suffix, count in sorted(discovery.ignored.items()))
         click.echo(f"ignored {_count(discovery.ignored.total(), 'file')} of unknown type ({kinds})", err=True)
@@ -172,7 +202,7 @@ def _discover(sources: tuple[Path, ...]) -> Discovery:
 @contextmanager
 def _pipeline(context: click.Context, create: bool = False) -> Iterator[Pipeline]:
     """Open the bank and the workers for a command, its settings resolved and checked."""
-    _set_up_log(context.params["verbose"], context.params["log_json"])
+    set_up_log(context.params["verbose"], context.params["log_json"])
     bank: Path = context.params["bank"].absolute()
     try:
         stored = bank_attributes(bank)
@@ -202,8 +232,16 @@ def _warn_of_other_versions(stored: dict[str, Any]) -> None:
         log.warning("the bank was made with other versions, new patches may differ in the last digits: %s", changed)
 
 
-def _finish(pipeline: Pipeline, report: Report, discovery: Discovery | None = None) -> None:
-    """Print the summary of a command and end with the exit status that its failures ask for."""
+def _licences(context: click.Context) -> Licences:
+    table: Path | None = context.params["licence_table"]
+    return Licences({} if table is None else read_licence_table(table), context.params["licence"])
+
+
+def _finish(pipeline: Pipeline, report: Report, judged: bool = False) -> None:
+    """Print the summary of a command and end with the exit status that its failures ask for.
+
+    `judged` commands take in sources, and count those that were rejected.
+    """
     writer = pipeline.writer
     counts = bank_status.count(writer.sources, writer.patches)
     for line in bank_status.summarize(counts, bank_status.size_on_disk(writer.path)):
@@ -216,41 +254,14 @@ def _finish(pipeline: Pipeline, report: Report, discovery: Discovery | None = No
             f"{_count(len(report.failures), 'task')} failed, see above; repeat the command to do them again", err=True
         )
         sys.exit(1)
-    rejected = 0 if discovery is None else _rejected(pipeline, discovery)
-    if rejected > pipeline.settings.run.max_failures:
+    rejected = pipeline.intake.rejected() if judged else 0
+    if rejected > pipeline.settings.run.allowed_failures(len(pipeline.intake.named)):
         click.echo(f"{_count(rejected, 'source')} rejected; hdrprep failures lists them with their reasons", err=True)
         sys.exit(3)
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _rejected(pipeline: Pipeline, discovery: Discovery) -> int:
-    """Count the rejected ones among the sources that this command named, also where an earlier one rejected them."""
-    named = {str(path) for path in discovery.files}
-    rejected = pipeline.writer.sources.filter(pc.equal(pipeline.writer.sources["status"], "rejected")).to_pylist()
-    return sum(bool(named & {row["path"], *row["also_at"]}) for row in rejected)
-
-
-class _LogHandler(logging.Handler):
-    """Write the log to stderr, around any progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
-
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return json.dumps({"level": record.levelname.lower(), "message": record.getMessage()})
-
-
-def _set_up_log(verbose: bool, as_json: bool) -> None:
-    handler = _LogHandler()
-    handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter("%(levelname)s %(message)s"))
-    log.handlers = [handler]
-    log.propagate = False
-    log.setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.bank import ExportSettings
 from pipeline.camera import CameraSettings
@@ -29,7 +29,22 @@ class RunSettings(BaseModel):
 
     workers: int | None = Field(None, ge=1, le=4096)  # processes; null: one a CPU core
     scheduler: str | None = None  # address of a running Dask scheduler; null: a local one
-    max_failures: int = Field(0, ge=0)  # rejected sources that are still a success
+    max_failures: int | str = 0  # rejected sources that are still a success: a number, or a share such as 5%
+    source_timeout: float = Field(300.0, gt=0)  # seconds that decoding one still or one frame may take
+
+    @field_validator("max_failures")
+    @classmethod
+    def _check_max_failures(cls, value: int | str) -> int | str:
+        text = str(value)
+        number = text.removesuffix("%")
+        if not number.isascii() or not number.isdigit() or (text != number and int(number) > 100):
+            raise ValueError("give a number of sources, or a percentage such as 5%")
+        return value if text != number else int(number)
+
+    def allowed_failures(self, sources: int) -> int:
+        """Return how many of so many sources may be rejected."""
+        text = str(self.max_failures)
+        return sources * int(text[:-1]) // 100 if text.endswith("%") else int(text)
 
 
 class Settings(BaseModel):
@@ -50,7 +65,10 @@ class Settings(BaseModel):
 
 
 # What a later command may change: new sources get another number of patches, patches are labelled anew.
-_CHANGEABLE = {"crops.patches", "score.threshold", "score.average", "score.min_saturated_fraction", "export.limit"}
+_CHANGEABLE = {
+    *("ingest.sequences", "ingest.transfer", "crops.patches"),
+    *("score.threshold", "score.average", "score.min_saturated_fraction", "export.limit"),
+}
 # Fixed by the first export only.
 _FIXED_BY_EXPORT = {"export.shard_rows", "export.compression"}
 

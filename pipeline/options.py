@@ -19,6 +19,9 @@ Decorator = Callable[[Callable[P, R]], Callable[P, R]]
 # Which setting an option sets: option -> (section, key).
 _SETTINGS = {
     "seed": ("ingest", "seed"),
+    "every": ("ingest", "every"),
+    "sequences": ("ingest", "sequences"),
+    "transfer": ("ingest", "transfer"),
     "patches": ("crops", "patches"),
     "patch_size": ("crops", "patch_size"),
     "threshold": ("score", "threshold"),
@@ -26,6 +29,7 @@ _SETTINGS = {
     "workers": ("run", "workers"),
     "scheduler": ("run", "scheduler"),
     "max_failures": ("run", "max_failures"),
+    "source_timeout": ("run", "source_timeout"),
 }
 
 
@@ -65,16 +69,41 @@ common_options = chain(
     click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; repeatable."),
     option("--workers", type=int, help="Worker processes.  [default: one a CPU core]"),
     option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler.  [default: start a local one]"),
+    option("--source-timeout", type=float, help="Seconds that decoding one frame may take.  [default: 300]"),
     log_options,
 )
 sources_argument = click.argument(
     "sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCES..."
 )
+transfer_option = option(
+    "--transfer",
+    type=click.Choice(["linear", "pq", "hlg", "srgb"]),
+    help="Transfer function of files that do not state theirs.",
+)
 ingest_options = chain(
     option("--patches", type=int, help="Patches a frame, for new sources.  [default: 250]"),
     option("--patch-size", type=int, help="Height and width of a patch in pixels.  [default: 512]"),
     option("--seed", type=int, help="Seed of all random numbers of the bank.  [default: 0]"),
-    option("--max-failures", type=int, help="Rejected sources that still end with status 0.  [default: 0]"),
+    option("--every", type=int, help="Of a sequence or video, use every n-th frame.  [default: 10]"),
+    click.option(
+        "--no-sequences",
+        "sequences",
+        flag_value=False,
+        type=bool,
+        default=None,
+        envvar="HDRPREP_SEQUENCES",
+        show_envvar=True,
+        help="Take NAME.1001.exr, NAME.1002.exr, ... for stills.",
+    ),
+    transfer_option,
+    option("--licence", metavar="TEXT", help="Licence of the sources that bring no other."),
+    option(
+        "--licence-table",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Markdown table with the columns file and licence.",
+    ),
+    option("--max-failures", metavar="N|P%", help="Rejected sources that still end with status 0.  [default: 0]"),
 )
 score_options = option("--threshold", type=float, help="Patches with a lower score are smooth.  [default: 0.85]")
 export_options = option(

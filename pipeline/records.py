@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -29,7 +29,8 @@ class Facts:
     """What a reader found out about a source.
 
     `width` and `height` are as displayed, orientation applied. `scale` says what 1.0 means: `relative` (arbitrary
-    exposure), `cd/m2` (absolute luminance) or `HLG scene`.
+    exposure), `cd/m2` (absolute luminance) or `HLG scene`. `details` are further things that the header says, for
+    people to read: name and value.
     """
 
     width: int
@@ -39,6 +40,7 @@ class Facts:
     scale: str = "relative"
     kind: Literal["still", "sequence", "video"] = "still"
     frames: int = 1
+    details: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import SourceError, UsageError
+from pipeline.records import Transfer
 
 
 class IngestSettings(BaseModel):
@@ -20,6 +21,9 @@ class IngestSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(0, ge=0, lt=2**63)  # of every random number of the bank
+    every: int = Field(10, ge=1)  # of a sequence or video, every n-th frame is used (Eilertsen et al. 2017: 10)
+    sequences: bool = True  # whether NAME.DDDD.exr files form one source
+    transfer: Transfer | None = None  # of files that do not state their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +52,23 @@ def discover(paths: Iterable[Path], suffixes: frozenset[str], named: frozenset[s
                 else:
                     ignored[file.suffix.lower() or "no suffix"] += 1
         else:
-            _check_named_file(path, suffixes | named)
+            _check_named_file(path, suffixes, named)
             found.setdefault(_absolute(path))
     if not found:
-        raise UsageError(f"no HDR source found; looked for files of these types: {', '.join(sorted(suffixes))}")
+        raise UsageError(f"no HDR source found; looked for files of these types: {_list(suffixes, named)}")
     return Discovery(list(found), ignored)
 
 
-def _check_named_file(path: Path, suffixes: frozenset[str]) -> None:
+def _check_named_file(path: Path, suffixes: frozenset[str], named: frozenset[str]) -> None:
     if not path.exists():
         raise UsageError(f"{path} does not exist; check the path")
-    if path.suffix.lower() not in suffixes or _is_special(path):
-        raise UsageError(f"{path} is of unknown type {path.suffix or '(no suffix)'}; use {', '.join(sorted(suffixes))}")
+    if path.suffix.lower() not in suffixes | named or _is_special(path):
+        raise UsageError(f"{path} is of unknown type {path.suffix or '(no suffix)'}; use {_list(suffixes, named)}")
+
+
+def _list(suffixes: frozenset[str], named: frozenset[str]) -> str:
+    alone = f"; and of these where they are named themselves: {', '.join(sorted(named))}" if named else ""
+    return ", ".join(sorted(suffixes)) + alone
 
 
 def _absolute(path: Path) -> Path:
@@ -89,14 +98,18 @@ def _walk(top: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in sorted(files) if not name.startswith("."))
 
 
-def identify(path: Path) -> tuple[str, int]:
-    """Return a source's identity (SHA-256 of its content, hex) and its size in bytes.
+def identify(files: Sequence[Path]) -> tuple[str, int]:
+    """Return a source's identity, the SHA-256 (hex) of its content, and its size in bytes.
 
-    Raises SourceError where the file cannot be read.
+    The content of a sequence is that of its files one after the other. Raises SourceError where a file cannot be read.
     """
+    digest, size = hashlib.sha256(), 0
     try:
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            return digest, stream.tell()
+        for file in files:
+            with file.open("rb") as stream:
+                while block := stream.read(2**20):
+                    digest.update(block)
+                    size += len(block)
     except OSError as error:
         raise SourceError(f"it cannot be opened: {error.strerror or error}") from error
+    return digest.hexdigest(), size

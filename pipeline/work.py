@@ -1,4 +1,4 @@
-"""What one worker does with one source, one frame or one shard.
+"""What one worker does with one source, a stretch of its frames, or one shard.
 
 Plain functions; who calls them, and where, is not known here. Each ends in a commit to the bank and returns a small
 `Outcome`. A source that cannot be used is an outcome, not an exception.
@@ -6,8 +6,10 @@ Plain functions; who calls them, and where, is not known here. Each ends in a co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +20,25 @@ import zarr
 
 from pipeline.bank import PATCHES_SCHEMA, PatchArrays, commit_key, write_commit
 from pipeline.bank.arrays import to_half
-from pipeline.camera import cut, draw_camera, render, resolve_exposure
+from pipeline.camera import render
 from pipeline.config import Settings
-from pipeline.crops import check_size, draw_windows
+from pipeline.crops import check_size
 from pipeline.errors import SourceError
-from pipeline.frames import probe, read_frame
-from pipeline.records import Facts, FloatImage, Frame, Recipe, Window, patch_id
-from pipeline.score import ScoreSettings, chosen_average, judge, score_patch
+from pipeline.frames import probe, read_frames
+from pipeline.frames.sequence import sequence_files, shape_of
+from pipeline.guard import time_limit
+from pipeline.records import Facts, FloatImage, Frame, Recipe
+from pipeline.rows import (
+    Found,
+    Row,
+    patch_table,
+    score_rows,
+    simulate_rows,
+    source_row,
+    used_frames,
+    window_rows,
+)
 from pipeline.sources import identify
-
-Row = dict[str, Any]  # one row of a table, by column
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file that is to become a source: where it lies, who it is and its size; or why it cannot be opened."""
-
-    path: Path
-    source_id: str | None
-    bytes: int | None
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,23 @@ class Outcome:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker works: the bank, and the seconds that it may take to decode one frame."""
+
+    bank: Path
+    timeout: float
+
+    def limit(self, source_id: str | None, path: Path) -> Any:
+        """Return the time limit on one step of decoding a source."""
+        return time_limit(timeout_note(self.bank, source_id, path), self.timeout)
+
+
+def timeout_note(bank: Path, source_id: str | None, path: Path) -> Path:
+    """Return where it is written that a source took too long."""
+    return bank / "_work" / "timeouts" / commit_key(source_id or path)
+
+
 def single_threaded() -> None:
     """Keep this process on one core: the workers are many, and each library would start threads of its own."""
     cv2.setNumThreads(1)
@@ -57,208 +75,181 @@ def single_threaded() -> None:
 
 
 def find(path: Path) -> Found:
-    """Tell who a file is, by its content."""
+    """Tell who a file or a sequence is, by its content."""
     try:
-        source_id, size = identify(path)
+        source_id, size = identify(sequence_files(path) or [path])
     except SourceError as error:
         return Found(path, None, None, str(error))
     return Found(path, source_id, size)
 
 
-def ingest_source(bank: Path, found: Found, settings: Settings, also_score: bool = False) -> Outcome:
-    """Verify a source by decoding it, draw its windows and commit both.
+def shape(path: Path) -> Any:
+    """Return what the frames of a sequence have in common, None where the header cannot be read."""
+    return shape_of(path)
 
-    With `also_score` its cameras and scores are made while the frame is at hand, and are part of the commit.
+
+def ingest_source(place: Place, found: Found, settings: Settings, also_score: bool = False) -> Outcome:
+    """Register a source: verify a still by decoding it, draw its windows and commit both.
+
+    With `also_score` the cameras and scores are made while the frame is at hand, and are part of the commit. Of a
+    sequence or a video only the row is committed: its frames are work of their own (`ingest_frames`).
     """
     single_threaded()
+    facts = None
     try:
         if found.source_id is None:
             raise SourceError(found.reason or "it cannot be opened")
-        frame = _decode_new(found.path, settings)
-        rows = _window_rows(found.source_id, frame, settings)
+        with place.limit(found.source_id, found.path):
+            facts = probe(found.path, settings.ingest.transfer)
+        check_size(facts.height, facts.width, settings.crops)  # before the cost of decoding
+        used = used_frames(facts, settings.ingest.every)
+        if facts.kind != "still":
+            source = source_row(found, facts, len(used))
+            write_commit(place.bank, ingest_key(found), PATCHES_SCHEMA.empty_table(), source)
+            return Outcome(str(found.path))
+        (_, frame), *_ = _decode(place, found.path, found.source_id, used, settings.ingest.transfer)
     except SourceError as error:
-        source = _source_row(found, _try_probe(found.path), reason=str(error))
-        write_commit(bank, _ingest_key(found), PATCHES_SCHEMA.empty_table(), source)
-        return Outcome(str(found.path), reason=str(error))
-    if also_score:
-        rows = _score_rows(frame.pixels, _simulate_rows(frame.pixels, rows, settings), settings)
-    write_commit(bank, _ingest_key(found), _table(rows), _source_row(found, frame.facts, frame))
+        return reject_source(place, found, str(error), facts)
+    rows = _ingest_rows(found.source_id, 0, frame, settings, also_score)
+    write_commit(place.bank, ingest_key(found), patch_table(rows), source_row(found, facts, 1))
     return Outcome(str(found.path), len(rows))
 
 
-def simulate_frame(bank: Path, source: Row, rows: Sequence[Row], settings: Settings) -> Outcome:
-    """Draw the cameras of one frame's patches, resolve them against the pixels, commit the rows."""
-    return _rework(bank, source, rows, lambda pixels: _simulate_rows(pixels, rows, settings))
+def ingest_frames(
+    place: Place, source: Row, frames: Sequence[int], settings: Settings, also_score: bool = False
+) -> Outcome:
+    """Verify frames of a sequence or video by decoding them, draw their windows, commit each frame's patches."""
+    single_threaded()
+    path, source_id = Path(source["path"]), source["source_id"]
+    patches = 0
+    try:
+        for number, frame in _decode(place, path, source_id, frames, source["transfer"]):
+            rows = _ingest_rows(source_id, number, frame, settings, also_score)
+            write_commit(place.bank, commit_key("frame", source_id, number), patch_table(rows))
+            patches += len(rows)
+    except SourceError as error:
+        return Outcome(str(path), reason=str(error))
+    return Outcome(str(path), patches)
 
 
-def score_frame(bank: Path, source: Row, rows: Sequence[Row], settings: Settings) -> Outcome:
-    """Render and score one frame's patches, commit the rows."""
-    return _rework(bank, source, rows, lambda pixels: _score_rows(pixels, rows, settings))
+def simulate_frames(place: Place, source: Row, rows: Sequence[Row], settings: Settings) -> Outcome:
+    """Draw the cameras of some frames' patches, resolve them against the pixels, commit the rows."""
+    return _rework(place, source, rows, lambda pixels, some: simulate_rows(pixels, some, settings))
 
 
-def export_shard(bank: Path, sources: Mapping[str, Row], rows: Sequence[Row], array_rows: Sequence[int]) -> Outcome:
+def score_frames(place: Place, source: Row, rows: Sequence[Row], settings: Settings) -> Outcome:
+    """Render and score some frames' patches, commit the rows."""
+    return _rework(place, source, rows, lambda pixels, some: score_rows(pixels, some, settings))
+
+
+def export_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], array_rows: Sequence[int]) -> Outcome:
     """Render patches into rows of the arrays, all of one shard, and commit where they are.
 
-    Each frame is decoded once; `sources` holds the row of each source by identity.
+    `rows` are in the order (source_id, frame, k), so that each frame is decoded once; `sources` holds the row of each
+    source by identity.
     """
     single_threaded()
-    arrays = PatchArrays(bank, "r+")
+    arrays = PatchArrays(place.bank, "r+")
     size = rows[0]["patch_size"]
     hdr = np.empty((len(rows), size, size, 3), np.float16)
     ldr = np.empty((len(rows), size, size, 3), np.uint8)
     done: list[Row] = []
-    pixels, held = None, None
-    for index, row in enumerate(rows):
-        wanted = (row["source_id"], row["frame"])
-        if pixels is None or held != wanted:
-            try:
-                pixels, held = reopen(sources[row["source_id"]], row["frame"]), wanted
-            except SourceError as error:
-                return Outcome(sources[row["source_id"]]["path"], reason=str(error))
-        truth, ldr[index] = render(pixels, Recipe.from_row(row))
-        hdr[index], clipped = to_half(truth)
-        done.append({**row, "row": array_rows[index], "clipped_values": clipped})
-    arrays.write(array_rows, hdr, ldr, [row["patch_id"] for row in rows])
-    write_commit(bank, commit_key("shard", array_rows[0]), _table(done))
+    for source_id, group in groupby(rows, key=lambda row: str(row["source_id"])):
+        source = sources[source_id]
+        try:
+            for pixels, some in _reopen_with_rows(place, source, list(group)):
+                for row in some:
+                    index = len(done)
+                    truth, ldr[index] = render(pixels, Recipe.from_row(row))
+                    hdr[index], clipped = to_half(truth)
+                    done.append({**row, "row": array_rows[index], "clipped_values": clipped})
+        except SourceError as error:
+            return Outcome(source["path"], reason=str(error))
+    arrays.write(array_rows, hdr, ldr, [row["patch_id"] for row in done])
+    write_commit(place.bank, commit_key("shard", array_rows[0]), patch_table(done))
     return Outcome("", len(done))
 
 
-def reopen(source: Mapping[str, Any], frame: int) -> FloatImage:
-    """Decode a frame of a source again: (H, W, 3) float32. Its content must be what was ingested.
+def reject_source(place: Place, found: Found, reason: str, facts: Facts | None = None) -> Outcome:
+    """Commit a source as rejected, with the reason."""
+    source = source_row(found, facts, 0, reason)
+    write_commit(place.bank, ingest_key(found), PATCHES_SCHEMA.empty_table(), source)
+    return Outcome(str(found.path), reason=reason)
 
-    Raises SourceError where no file with that content is found at any of its places.
+
+def reopen(place: Place, source: Row, frames: Sequence[int]) -> Iterator[tuple[int, Frame]]:
+    """Decode frames of a source again, in ascending order. Its content must be what was ingested.
+
+    Raises SourceError where no file with that content is found at any of its places, or decoding fails.
     """
     reasons = []
-    for place in [source["path"], *(source["also_at"] or [])]:
-        path = Path(place)
+    for name in [source["path"], *(source["also_at"] or [])]:
+        path = Path(name)
         try:
-            if identify(path)[0] == source["source_id"]:
-                return read_frame(path, frame).pixels
+            if _identity(path) == source["source_id"]:
+                return _decode(place, path, source["source_id"], frames, source["transfer"])
             reasons.append(f"{path} has another content than when it was ingested")
         except SourceError as error:
             reasons.append(f"{path}: {error}")
     raise SourceError(f"{'; '.join(reasons)}; put the file back and repeat the command")
 
 
-def relabel(rows: pa.Table, settings: ScoreSettings) -> pa.Table:
-    """Give scored rows the score and verdict of these settings, from what was measured; no pixel is touched."""
-    measured = rows.select(["score_saturated", "score_patch", "saturated_fraction"]).to_pydict()
-    over_saturated, over_patch = measured["score_saturated"], measured["score_patch"]
-    scores = over_saturated if settings.average == "saturated" else over_patch
-    labels = [_label(*pair, settings) for pair in zip(scores, measured["saturated_fraction"], strict=True)]
-    columns = {
-        "score": scores,
-        "verdict": [verdict for verdict, _ in labels],
-        "verdict_reason": [reason for _, reason in labels],
-    }
-    for name, values in columns.items():
-        index = rows.schema.get_field_index(name)
-        rows = rows.set_column(index, rows.schema.field(name), pa.array(values, rows.schema.field(name).type))
-    return rows
-
-
-def _label(score: float | None, saturated_fraction: float | None, settings: ScoreSettings) -> tuple[str | None, ...]:
-    if score is None or saturated_fraction is None:
-        return None, None
-    return judge(score, saturated_fraction, settings)
-
-
-def reject_source(bank: Path, found: Found, reason: str) -> Outcome:
-    """Commit a source as rejected, with the reason."""
-    write_commit(bank, _ingest_key(found), PATCHES_SCHEMA.empty_table(), _source_row(found, reason=reason))
-    return Outcome(str(found.path), reason=reason)
-
-
-def _decode_new(path: Path, settings: Settings) -> Frame:
-    facts = probe(path)
-    check_size(facts.height, facts.width, settings.crops)  # before the cost of decoding
-    return read_frame(path)
-
-
-def _rework(bank: Path, source: Row, rows: Sequence[Row], stage: Callable[[FloatImage], list[Row]]) -> Outcome:
-    """Put rows of one frame through a stage and commit them."""
-    single_threaded()
-    frame = rows[0]["frame"]
-    try:
-        pixels = reopen(source, frame)
-    except SourceError as error:
-        return Outcome(source["path"], reason=str(error))
-    write_commit(bank, commit_key("frame", source["source_id"], frame), _table(stage(pixels)))
-    return Outcome(source["path"], len(rows))
-
-
-def _window_rows(source_id: str, frame: Frame, settings: Settings) -> list[Row]:
-    height, width = frame.pixels.shape[:2]
-    windows = draw_windows(height, width, settings.crops, settings.ingest.seed, source_id, frame=0)
-    return [
-        {"patch_id": patch_id(source_id, 0, k), "source_id": source_id, "frame": 0, "k": k, **asdict(window)}
-        for k, window in enumerate(windows)
-    ]
-
-
-def _simulate_rows(pixels: FloatImage, rows: Sequence[Row], settings: Settings) -> list[Row]:
-    done = []
-    for row in rows:
-        camera = draw_camera(settings.camera, settings.ingest.seed, row["source_id"], row["frame"], row["k"])
-        window = Window(**{field.name: row[field.name] for field in fields(Window)})
-        exposure = resolve_exposure(cut(pixels, window), camera.clip_fraction)
-        done.append({**row, **asdict(replace(camera, exposure=exposure))})
-    return done
-
-
-def _score_rows(pixels: FloatImage, rows: Sequence[Row], settings: Settings) -> list[Row]:
-    done = []
-    for row in rows:
-        score = score_patch(*render(pixels, Recipe.from_row(row)), settings.score)
-        chosen = chosen_average(score, settings.score.average)
-        verdict, reason = judge(chosen, score.saturated_fraction, settings.score)
-        done.append(
-            {
-                **row,
-                "saturated_fraction": score.saturated_fraction,
-                "score_saturated": score.over_saturated,
-                "score_patch": score.over_patch,
-                "score": chosen,
-                "verdict": verdict,
-                "verdict_reason": reason,
-            }
-        )
-    return done
-
-
-def _source_row(found: Found, facts: Facts | None = None, frame: Frame | None = None, reason: str | None = None) -> Row:
-    return {
-        "source_id": found.source_id,
-        "path": str(found.path),
-        "also_at": [],
-        "bytes": found.bytes,
-        "kind": facts.kind if facts else "still",
-        "width": facts.width if facts else None,
-        "height": facts.height if facts else None,
-        "frames": facts.frames if facts else None,
-        "frames_used": frame.facts.frames if frame else 0,
-        "transfer": facts.transfer if facts else None,
-        "primaries": facts.primaries if facts else None,
-        "scale": facts.scale if facts else None,
-        "nonfinite_pixels": frame.nonfinite if frame else None,
-        "negative_pixels": frame.negative if frame else None,
-        "status": "rejected" if reason else "ok",
-        "reason": reason,
-        "licence": None,
-        "attribution": None,
-    }
-
-
-def _try_probe(path: Path) -> Facts | None:
-    try:
-        return probe(path)
-    except SourceError:
-        return None
-
-
-def _ingest_key(found: Found) -> str:
+def ingest_key(found: Found) -> str:
+    """Return the name of the commit that registers a source."""
     return commit_key("ingest", found.source_id or found.path)
 
 
-def _table(rows: Iterable[Row]) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=PATCHES_SCHEMA)
+def _decode(
+    place: Place, path: Path, source_id: str | None, frames: Sequence[int], transfer: Any
+) -> Iterator[tuple[int, Frame]]:
+    """Decode frames of a file, each within the time limit. Raises SourceError, also where fewer come than asked for."""
+    decoder = read_frames(path, frames, transfer)
+    for wanted in frames:
+        with place.limit(source_id, path):
+            item = next(decoder, None)
+        if item is None:
+            raise SourceError(f"it ends before frame {wanted}: the file is truncated or damaged")
+        yield item
+
+
+def _ingest_rows(source_id: str, number: int, frame: Frame, settings: Settings, also_score: bool) -> list[Row]:
+    rows = window_rows(source_id, number, frame, settings)
+    if also_score:
+        rows = score_rows(frame.pixels, simulate_rows(frame.pixels, rows, settings), settings)
+    return rows
+
+
+def _rework(
+    place: Place, source: Row, rows: Sequence[Row], stage: Callable[[FloatImage, list[Row]], list[Row]]
+) -> Outcome:
+    """Put the rows of some frames of a source through a stage, and commit them frame by frame."""
+    single_threaded()
+    try:
+        for pixels, some in _reopen_with_rows(place, source, rows):
+            key = commit_key("frame", source["source_id"], some[0]["frame"])
+            write_commit(place.bank, key, patch_table(stage(pixels, some)))
+    except SourceError as error:
+        return Outcome(source["path"], reason=str(error))
+    return Outcome(source["path"], len(rows))
+
+
+def _reopen_with_rows(place: Place, source: Row, rows: Iterable[Row]) -> Iterator[tuple[FloatImage, list[Row]]]:
+    """Yield the pixels of each frame of a source with the rows that are cut from it."""
+    by_frame = {number: list(some) for number, some in groupby(rows, key=lambda row: int(row["frame"]))}
+    for number, frame in reopen(place, source, sorted(by_frame)):
+        yield frame.pixels, by_frame[number]
+
+
+def _identity(path: Path) -> str:
+    """Return the identity of a source; read once a process as long as its files look the same."""
+    files = tuple(sequence_files(path) or [path])
+    try:
+        looks = tuple((status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files))
+    except OSError as error:
+        raise SourceError(f"it cannot be opened: {error.strerror or error}") from error
+    return _identity_of(files, looks)
+
+
+@lru_cache(maxsize=64)
+def _identity_of(files: tuple[Path, ...], _looks: tuple[tuple[int, int], ...]) -> str:
+    return identify(files)[0]

@@ -22,8 +22,8 @@ SOURCES_SCHEMA = pa.schema(
         ("transfer", pa.string()),  # linear, pq, hlg, srgb
         ("primaries", pa.string()),  # bt709, bt2020, p3, xyz, other; null where unknown
         ("scale", pa.string()),  # what 1.0 means: relative, cd/m2, HLG scene
-        ("nonfinite_pixels", pa.int64()),  # repaired
-        ("negative_pixels", pa.int64()),  # repaired
+        ("nonfinite_pixels", pa.int64()),  # repaired, in all frames used
+        ("negative_pixels", pa.int64()),
         ("status", pa.string()),  # ok, rejected
         ("reason", pa.string()),  # of a rejection
         ("licence", pa.string()),  # null where unknown
@@ -43,6 +43,8 @@ PATCHES_SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("patch_size", pa.int32()),  # S, after any resize
         ("flip", pa.bool_()),
+        ("frame_nonfinite_pixels", pa.int64()),  # repaired in the whole frame
+        ("frame_negative_pixels", pa.int64()),
         ("clip_fraction", pa.float64()),  # the virtual camera; null before simulate-ldr
         ("exposure", pa.float64()),
         ("noise_sigma", pa.float64()),

@@ -6,12 +6,14 @@ primaries; the conversion to BT.709 and the repair of impossible pixels are the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pipeline.color import XYZ, Chromaticities, name_primaries
 from pipeline.errors import SourceError
+from pipeline.frames.avif import probe_avif, read_avif
 from pipeline.frames.exr import probe_exr, read_exr
 from pipeline.frames.gainmap import probe_gainmap, read_gainmap
 from pipeline.frames.jxl import probe_jxl, read_jxl
@@ -22,10 +24,12 @@ from pipeline.frames.png import probe_png, read_png
 from pipeline.frames.radiance import RadianceHeader, read_radiance
 from pipeline.frames.radiance import read_header as read_radiance_header
 from pipeline.frames.repair import repair
+from pipeline.frames.sequence import probe_sequence, read_sequence, sequence_files
 from pipeline.frames.tiff import probe_tiff, read_tiff
+from pipeline.frames.video import probe_video, read_video
 from pipeline.records import Facts, Frame, Transfer
 
-__all__ = ["NAMED_ONLY", "READABLE", "UNREADABLE", "Picture", "probe", "read_frame"]
+__all__ = ["NAMED_ONLY", "READABLE", "Picture", "kind_of", "probe", "read_frame", "read_frames"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,11 @@ class _Format:
 
 def _radiance_facts(header: RadianceHeader) -> Facts:
     primaries = name_primaries(_radiance_chromaticities(header))
-    return Facts(width=header.width, height=header.height, primaries=primaries)
+    details = (
+        ("format", f"Radiance {header.format.upper()}, {header.orientation}"),
+        ("exposure", f"{header.exposure:g}, divided out"),
+    )
+    return Facts(width=header.width, height=header.height, primaries=primaries, details=details)
 
 
 def _radiance_chromaticities(header: RadianceHeader) -> Chromaticities | None:
@@ -59,7 +67,8 @@ def _read_radiance(path: Path, _: Transfer | None) -> Picture:
 
 def _probe_pfm(path: Path, _: Transfer | None) -> Facts:
     header = read_pfm_header(path)
-    return Facts(width=header.width, height=header.height)
+    details = (("format", f"Portable FloatMap, {header.channels} channels"),)
+    return Facts(width=header.width, height=header.height, details=details)
 
 
 def _read_pfm(path: Path, _: Transfer | None) -> Picture:
@@ -77,41 +86,72 @@ _FORMATS = {
     ".tif": _TIFF,
     ".tiff": _TIFF,
     ".jxl": _Format(probe_jxl, read_jxl),
+    ".avif": _Format(probe_avif, read_avif),
     ".png": _Format(probe_png, read_png),
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
 }
 
+_VIDEO = frozenset({".mp4", ".mov", ".mkv", ".webm"})
+
 # Below a folder, files of these types are mostly ordinary pictures: they are read where they are named themselves.
 NAMED_ONLY = frozenset({".png", ".jpg", ".jpeg"})
-READABLE = frozenset(_FORMATS) - NAMED_ONLY
-# Suffixes of HDR sources that other tools write and this version does not read: listed with a reason, never ignored.
-UNREADABLE = frozenset({".mp4", ".mov", ".mkv", ".webm"})
+READABLE = (frozenset(_FORMATS) | _VIDEO) - NAMED_ONLY
+
+
+def kind_of(path: Path) -> Literal["still", "sequence", "video"]:
+    """Return what a path names, by its name: a file's header may not be readable."""
+    if sequence_files(path) is not None:
+        return "sequence"
+    return "video" if path.suffix.lower() in _VIDEO else "still"
 
 
 def probe(path: Path, transfer: Transfer | None = None) -> Facts:
     """Return what the header of a source says. Raises SourceError if it cannot be used.
 
-    `transfer` is what the user states for files that do not say it themselves; a file's own statement counts more.
+    `path` may name a sequence (`NAME.1001-1012.exr`). `transfer` is what the user states for files that do not say it
+    themselves; a file's own statement counts more.
     """
+    if sequence_files(path) is not None:
+        return probe_sequence(path)
+    if path.suffix.lower() in _VIDEO:
+        return probe_video(path, transfer)
     return _format(path).probe(path, transfer)
 
 
-def read_frame(path: Path, frame: int = 0, transfer: Transfer | None = None) -> Frame:
-    """Decode one frame of a source: (H, W, 3) float32, scene-linear, BT.709. Raises SourceError if that fails.
+def read_frames(path: Path, frames: Sequence[int], transfer: Transfer | None = None) -> Iterator[tuple[int, Frame]]:
+    """Decode frames of a source, whose numbers rise: each number with its (H, W, 3) float32, scene-linear, BT.709.
 
-    A still has frame 0 only; `transfer` as for `probe`.
+    A still has frame 0 only. `path` and `transfer` as for `probe`. Raises SourceError where decoding fails.
     """
-    if frame != 0:
-        raise SourceError(f"a still has no frame {frame}")
-    return repair(_format(path).read(path, transfer))
+    for number, picture in _read_pictures(path, frames, transfer):
+        yield number, repair(picture)
+
+
+def read_frame(path: Path, frame: int = 0, transfer: Transfer | None = None) -> Frame:
+    """Decode one frame of a source, as `read_frames` does."""
+    for _, decoded in read_frames(path, [frame], transfer):
+        return decoded
+    raise SourceError(f"it has no frame {frame}")
+
+
+def _read_pictures(path: Path, frames: Sequence[int], transfer: Transfer | None) -> Iterator[tuple[int, Picture]]:
+    if sequence_files(path) is not None:
+        yield from read_sequence(path, frames)
+    elif path.suffix.lower() in _VIDEO:
+        yield from read_video(path, frames, transfer)
+    else:
+        for frame in frames:
+            if frame != 0:
+                raise SourceError(f"a still has no frame {frame}")
+            yield frame, _format(path).read(path, transfer)
 
 
 def _format(path: Path) -> _Format:
     try:
         return _FORMATS[path.suffix.lower()]
     except KeyError:
-        readable = ", ".join(sorted(_FORMATS))
+        readable = ", ".join(sorted(READABLE | NAMED_ONLY))
         raise SourceError(
             f"{path.suffix} files are not read by this version; convert it to one of {readable}"
         ) from None

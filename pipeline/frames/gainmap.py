@@ -22,7 +22,7 @@ from pipeline.frames.coding import icc_chromaticities, to_linear
 from pipeline.frames.gainmetadata import GainMetadata, parse_gain_metadata, signals_gain_map
 from pipeline.frames.jpeg import Jpeg, split_jpegs
 from pipeline.frames.limits import check_dimensions
-from pipeline.frames.opening import opened, read_channels
+from pipeline.frames.opening import opened, read_channels, read_head
 from pipeline.frames.orientation import displayed_size, orientation_of, turn
 from pipeline.frames.picture import Picture
 from pipeline.records import ByteImage, Facts, FloatImage, Transfer
@@ -81,11 +81,7 @@ def apply_gain(light: FloatImage, gains: ByteImage, metadata: GainMetadata) -> F
 
 def _split(path: Path) -> tuple[Jpeg, Jpeg]:
     """Return the photograph and the gain map of a file, their sizes checked."""
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise SourceError(f"it cannot be opened: {error.strerror or error}") from error
+    content = read_head(path, MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise SourceError(f"it has more than the {MAX_BYTES} bytes that are accepted of a JPEG file")
     base, gain = split_jpegs(content)

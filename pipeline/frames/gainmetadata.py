@@ -96,18 +96,21 @@ def _triple(values: Sequence[float]) -> Triple:
 def _parse_iso(body: bytes) -> GainMetadata:
     """Read two versions, flags, the two headrooms, then five fractions a channel (ISO 21496-1, Annex C)."""
     try:
-        (version,) = struct.unpack_from(">H", body)
+        _check_version(*struct.unpack_from(">H", body))
         flags = body[4]
         channels = 3 if flags & _MANY_CHANNELS else 1
         rows = _common_fractions(body, channels) if flags & _COMMON_DENOMINATOR else _fractions(body, channels)
     except (struct.error, IndexError, ZeroDivisionError):
         raise SourceError(_DAMAGED) from None
-    if version != 0:
-        raise SourceError(f"the metadata of its gain map need a reader of version {version}")
     if flags & _BASE_IS_HDR:
         raise SourceError(_HDR_BASE)
     minimum, maximum, gamma, offset_sdr, offset_hdr = (_triple(values) for values in zip(*rows, strict=True))
     return GainMetadata(minimum, maximum, gamma, offset_sdr, offset_hdr, bool(flags & _BASE_PRIMARIES))
+
+
+def _check_version(version: int) -> None:
+    if version != 0:
+        raise SourceError(f"the metadata of its gain map need a reader of version {version} of ISO 21496-1")
 
 
 def _common_fractions(body: bytes, channels: int) -> list[tuple[float, ...]]:

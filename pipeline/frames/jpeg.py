@@ -20,7 +20,8 @@ _APP1, _APP2 = 0xE1, 0xE2
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame: it holds the size
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 # In the coded data FF is followed by 0, or is one of the marks between which decoding can start anew.
-_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_FILLED_MARKER = re.compile(rb"\xff*" + _MARKER.pattern, re.DOTALL)  # searched for, it would take quadratic time
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def _picture(content: bytes, begin: int) -> Jpeg:
 
 def _next_marker(content: bytes, at: int, scanned: bool) -> tuple[int, int]:
     """Return the next marker and the offset behind it; in coded data it may be far, elsewhere it is here."""
-    match = _MARKER.search(content, at) if scanned else _MARKER.match(content, at)
+    match = _MARKER.search(content, at) if scanned else _FILLED_MARKER.match(content, at)
     if match is None:
         what = "pixels are truncated" if scanned else "header is truncated or damaged"
         raise SourceError(f"its {what}: the file holds no end of the picture")

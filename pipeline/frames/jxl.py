@@ -6,12 +6,12 @@ when it opens the file, so the size is read here, before any memory is taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import OpenImageIO as oiio
 
 from pipeline.errors import SourceError
+from pipeline.frames.boxes import boxes
 from pipeline.frames.coding import Coding, from_code_points, icc_chromaticities, stated, to_linear
 from pipeline.frames.limits import check_dimensions
 from pipeline.frames.opening import opened, read_channels, read_head
@@ -67,7 +67,8 @@ def _coding(spec: oiio.ImageSpec, transfer: Transfer | None) -> Coding:
         raise SourceError("it is 8-bit: not HDR")
     points = spec.getattribute("CICP")
     if isinstance(points, tuple) and len(points) == 4:
-        return from_code_points(points[0], points[1])
+        # Of a grey picture no primaries are given, and any of the same white do.
+        return from_code_points(points[0] if spec.nchannels >= 3 else 1, points[1])
     return stated(transfer, "a JPEG XL file with a colour profile of its own", icc_chromaticities(spec))
 
 
@@ -78,25 +79,11 @@ def _codestream(head: bytes) -> bytes:
     if not head.startswith(_CONTAINER):
         raise SourceError("it is not a JPEG XL file, whatever its name says")
     # A partial box begins with its number, and may end anywhere.
-    parts = [content[4:] if name == b"jxlp" else content for name, content in _boxes(head) if name in _PICTURE_BOXES]
+    parts = [content[4:] if name == b"jxlp" else content for name, content in boxes(head) if name in _PICTURE_BOXES]
     stream = b"".join(parts)
     if stream.startswith(_CODESTREAM):
         return stream
     raise SourceError("its header is truncated or damaged: no picture follows")
-
-
-def _boxes(head: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and content of each box (ISO/IEC 14496-12, 4.2): a size, a name, a longer size where that is 1."""
-    at = 0
-    while at + 8 <= len(head):
-        size, name, begin = int.from_bytes(head[at : at + 4], "big"), head[at + 4 : at + 8], at + 8
-        if size == 1:
-            size, begin = int.from_bytes(head[at + 8 : at + 16], "big"), at + 16
-        end = at + size if size else len(head)  # 0: to the end of the file
-        yield name, head[begin:end]
-        if end < begin:
-            return
-        at = end
 
 
 class _Bits:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,20 @@ from pipeline.frames.limits import MAX_CHANNELS, check_dimensions
 oiio.attribute("threads", 1)
 
 
-def read_head(path: Path, size: int) -> bytes:
-    """Return the first bytes of a file, fewer where it ends before. Raises SourceError where it cannot be opened."""
+@contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for its bytes. Raises SourceError where it cannot be opened, or read later."""
     try:
         with path.open("rb") as stream:
-            return stream.read(size)
+            yield stream
     except OSError as error:
         raise SourceError(f"it cannot be opened: {error.strerror or error}") from error
+
+
+def read_head(path: Path, size: int) -> bytes:
+    """Return the first bytes of a file, fewer where it ends before."""
+    with open_bytes(path) as stream:
+        return stream.read(size)
 
 
 @contextmanager

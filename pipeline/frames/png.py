@@ -14,13 +14,14 @@ import OpenImageIO as oiio
 from pipeline.errors import SourceError
 from pipeline.frames.coding import Coding, from_code_points, icc_chromaticities, stated, to_linear
 from pipeline.frames.limits import check_dimensions
-from pipeline.frames.opening import opened, read_channels, read_head
+from pipeline.frames.opening import open_bytes, opened, read_channels, read_head
 from pipeline.frames.orientation import displayed_size, orientation_of, turn
 from pipeline.frames.picture import Picture
 from pipeline.records import Facts, Transfer
 
 MAX_HEADER_BYTES = 2**22  # profiles and text before the pixels
 
+_PIECE = 2**20  # bytes read at once
 _MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
@@ -44,6 +45,7 @@ def probe_png(path: Path, transfer: Transfer | None = None) -> Facts:
 def read_png(path: Path, transfer: Transfer | None = None) -> Picture:
     """Decode a 16-bit PNG still."""
     header = read_header(path)
+    _check_whole(path)
     with opened(path, "PNG", (_MAGIC,)) as source:
         spec = source.spec()
         coding = _coding(header, spec, transfer)
@@ -81,6 +83,21 @@ def _chunks(head: bytes) -> dict[bytes, bytes]:
         chunks.setdefault(name, head[at + 8 : end])
         at = end + 4
     return chunks
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a file that ends too early, or a chunk whose CRC is wrong: the decoder would write about it on stderr."""
+    with open_bytes(path) as stream:
+        stream.seek(len(_MAGIC))
+        name = b""
+        while name != b"IEND":
+            length, name = int.from_bytes(stream.read(4), "big"), stream.read(4)
+            checksum = zlib.crc32(name)
+            while length and (piece := stream.read(min(length, _PIECE))):
+                checksum = zlib.crc32(piece, checksum)
+                length -= len(piece)
+            if length or stream.read(4) != checksum.to_bytes(4, "big"):
+                raise SourceError("its pixels are truncated or damaged: the checksum of a chunk is wrong or missing")
 
 
 def _cicp(content: bytes | None) -> tuple[int, int, int, int] | None:

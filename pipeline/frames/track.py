@@ -22,11 +22,17 @@ import numpy.typing as npt
 from av.codec.context import Flags
 
 from pipeline.errors import SourceError
+from pipeline.frames.limits import MAX_PIXELS
 
 # Damage that a decoder notices ends decoding; it would otherwise be painted over with what is near.
-_DECODER_OPTIONS = {"err_detect": "crccheck+bitstream+buffer+explode", "ec": "0"}
+_DECODER_OPTIONS = {
+    "err_detect": "crccheck+bitstream+buffer+explode",
+    "ec": "0",
+    "max_pixels": str(MAX_PIXELS),
+}
 # Some decoders only report it, and go on with a piece of the last frame (FFV1). Their reports are counted, not printed.
 av.logging.set_level(av.logging.PANIC)
+_MATROSKA_MAGIC = b"\x1a\x45\xdf\xa3"  # EBML header, RFC 8794
 _SHORTFALL_FRAMES = 2  # durations are rounded, and frames of uneven length are usual
 
 
@@ -70,12 +76,16 @@ class Track:
 
     def _open(self) -> None:
         with _refusals("it cannot be opened"):
-            self._container = av.open(str(self._path), metadata_errors="replace")
+            with self._path.open("rb") as file:
+                is_matroska = file.read(4) == _MATROSKA_MAGIC
+            # Left to guess, FFmpeg takes a file for a playlist, too, and opens what that names.
+            container = "matroska" if is_matroska else "mov"
+            self._container = av.open(str(self._path), format=container, metadata_errors="replace")
         stream = self._container.streams.best("video")
         if not isinstance(stream, av.VideoStream) or stream.codec_context is None:
             self._container.close()
             raise SourceError("it holds no video track that can be decoded")
-        self.stream = stream
+        self.stream, self._is_touched = stream, False
         context = stream.codec_context
         # A worker is one process among many: it decodes on its own thread only.
         context.thread_type, context.thread_count = "NONE", 1
@@ -84,6 +94,7 @@ class Track:
 
     def packets(self) -> Iterator[VideoPacket]:
         """Yield the packets of the track in the order of the file, from where it stands."""
+        self._is_touched = True
         with _refusals("it is damaged"):
             for packet in self._container.demux(self.stream):
                 if packet.size == 0:  # PyAV's request to flush the decoder
@@ -133,6 +144,7 @@ class Track:
 
     def _packets_from(self, index: Index, key: int) -> Iterator[VideoPacket]:
         if key > 0:
+            self._is_touched = True
             try:
                 self._container.seek(int(index.key_dts[key]), stream=self.stream)
                 packets = self.packets()
@@ -142,8 +154,9 @@ class Track:
             if first is not None and first.pts is not None and first.pts <= index.keys[key]:
                 return itertools.chain([first], packets)
         # Without a table of its key frames a file can only be read from the start.
-        self._container.close()
-        self._open()
+        if self._is_touched:
+            self._container.close()
+            self._open()
         return self.packets()
 
 
@@ -216,10 +229,10 @@ def _check_complete(track: Track, packets: _Packets) -> None:
     end, base = track.promised_end(), track.stream.time_base
     if track.promised_packets() or end is None or base is None:
         return
-    times = packets[:, 0] - packets[:, 0].min()
-    usual = max(float(np.diff(np.sort(times)).mean()) if len(times) > 1 else 0.0, float(packets[:, 3].max()))
-    if end - float(base) * (times.max() + usual) > _SHORTFALL_FRAMES * float(base) * usual:
-        seconds = float(base) * (times.max() + usual)
+    times = np.sort(packets[:, 0])
+    usual = max(float(np.diff(times).mean()) if len(times) > 1 else 0.0, float(packets[:, 3].max()))
+    seconds = float(base) * (float(times[-1]) + usual)
+    if end - seconds > _SHORTFALL_FRAMES * float(base) * usual:
         raise SourceError(f"it is truncated: its frames end at {seconds:.2f} s of {end:.2f} s")
 
 

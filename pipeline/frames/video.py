@@ -6,6 +6,7 @@ PQ gives luminance in cd/m2, HLG scene light in [0, 1]; pixels are in the file's
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -31,7 +32,16 @@ def probe_video(path: Path, transfer: Transfer | None = None) -> Facts:
     `transfer` is the user's word for a video that does not state its own. Raises SourceError where the video cannot be
     used: SDR, untagged without `transfer`, truncated.
     """
-    with Track(path) as track:  # tags first: what is not HDR is refused before the whole file is read
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise SourceError(f"it cannot be opened: {error.strerror or error}") from None
+    return _probe(path, transfer, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _probe(path: Path, transfer: Transfer | None, size: int, changed: int) -> Facts:
+    with Track(path) as track:
         container_tags = _check_header(track)
         index = index_of(path)
         _, frame = next(track.decode_from(index, 0), (0, None))
@@ -47,16 +57,18 @@ def read_video(path: Path, frames: Sequence[int], transfer: Transfer | None = No
     """
     if list(frames) != sorted(set(frames)):
         raise ValueError("the numbers of frames must ascend")
-    index = index_of(path)
-    if frames and not 0 <= frames[0] <= frames[-1] < len(index.times):
-        raise SourceError(f"it has {len(index.times)} frames, and none of number {frames[-1]}")
+    facts, index = probe_video(path, transfer), index_of(path)
+    if frames and not 0 <= frames[0] <= frames[-1] < facts.frames:
+        raise SourceError(f"it has {facts.frames} frames, and none of number {frames[-1]}")
     with Track(path) as track:
         container_tags = _check_header(track)
         for key, numbers in index.groups(frames):
             decoded = track.decode_from(index, key)
             for number in numbers:
-                frame = _find(decoded, index, number)
-                yield number, _picture(frame, container_tags, transfer, len(index.times))
+                picture = _picture(_find(decoded, index, number), container_tags, transfer, facts.frames)
+                if picture.facts != facts:
+                    raise SourceError(f"from frame {number} or before it has another size or coding; split it there")
+                yield number, picture
 
 
 def _check_header(track: Track) -> Tags:
@@ -87,6 +99,7 @@ def _facts(frame: av.VideoFrame, container: Tags, transfer: Transfer | None, cou
     tags = merge_tags(read_tags(frame), container)
     coding = coding_of(tags, frame.format.name, _bits(frame), transfer)
     is_upright = _display_matrix(frame)[0] != 0
+    span = "full" if coding.full_range else "limited"
     width, height = (frame.width, frame.height) if is_upright else (frame.height, frame.width)
     return Facts(
         width=width,
@@ -96,6 +109,7 @@ def _facts(frame: av.VideoFrame, container: Tags, transfer: Transfer | None, cou
         scale=scale_of(coding.transfer),
         kind="video",
         frames=count,
+        details=(("samples", f"{frame.format.name}, {span} range, matrix {coding.matrix}"),),
     )
 
 

@@ -24,6 +24,11 @@ LOSSLESS = [
     OpenEXR.ZIPS_COMPRESSION,
     OpenEXR.ZIP_COMPRESSION,
     OpenEXR.PIZ_COMPRESSION,
+    *(
+        getattr(OpenEXR, f"{new}_COMPRESSION")
+        for new in ("HTJ2K256", "HTJ2K32", "ZSTD")
+        if hasattr(OpenEXR, f"{new}_COMPRESSION")
+    ),
 ]
 LOSSY = [OpenEXR.B44_COMPRESSION, OpenEXR.B44A_COMPRESSION, OpenEXR.DWAA_COMPRESSION, OpenEXR.DWAB_COMPRESSION]
 SCANLINES = {"type": OpenEXR.scanlineimage}

@@ -17,6 +17,7 @@ from pipeline.cli import commands
 from pipeline.scenes import write_exr, write_hdr
 from tests.pipeline.banks import table
 from tests.pipeline.conftest import SMALL, Result
+from tests.pipeline.still_files import write_png, write_tiff
 
 Command = Callable[..., Result]
 
@@ -79,14 +80,14 @@ def damaged_files(folder: Path) -> dict[str, str]:
     write_hdr(folder / "whole.hdr", pixels)
     (folder / "short.hdr").write_bytes((folder / "whole.hdr").read_bytes()[:-5000])
     write_exr(folder / "tiny.exr", pixels[:40, :50])
-    (folder / "later.tif").write_bytes(b"II*\0")
+    (folder / "short.tif").write_bytes(b"II*\0")
     return {
         "text.exr": "not an OpenEXR file",
         "empty.hdr": "",
         "short.exr": "truncated or damaged",
         "short.hdr": "truncated",
         "tiny.exr": "50x40 pixels are smaller than a patch of 64x64",
-        "later.tif": "not read by this version",
+        "short.tif": "the file is damaged",
     }
 
 
@@ -267,3 +268,21 @@ def test_a_mistyped_option_is_a_usage_error(hdrprep: Command) -> None:
 def test_the_pipeline_needs_no_torch() -> None:
     program = "import sys; sys.modules['torch'] = None; import pipeline.cli; print('torch' in str(pipeline.cli))"
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_ordinary_pictures_are_read_only_where_they_are_named(hdrprep: Command, tmp_path: Path) -> None:
+    folder, bank = tmp_path / "in", tmp_path / "bank.zarr"
+    folder.mkdir()
+    pixels = np.random.default_rng(5).integers(0, 65536, (160, 200, 3), dtype=np.uint16)
+    write_png(folder / "pq.png", pixels, {b"cICP": bytes([9, 16, 0, 1])})
+    write_tiff(folder / "linear.tif", pixels.astype(np.float32) / 1000)
+    result = hdrprep("ingest", folder, "--bank", bank, *SMALL)
+    assert result.status == 0
+    assert "ignored 1 file of unknown type (.png: 1)" in result.err
+    assert [row["path"] for row in table(bank, "sources").to_pylist()] == [str(folder / "linear.tif")]
+    result = hdrprep("ingest", folder, folder / "pq.png", "--bank", bank, *SMALL)
+    assert result.status == 0
+    sources = {Path(row["path"]).name: row for row in table(bank, "sources").to_pylist()}
+    assert sources["pq.png"]["transfer"] == "pq"
+    assert sources["pq.png"]["primaries"] == "bt2020"
+    assert sources["linear.tif"]["transfer"] == "linear"

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import records
 from pipeline.color import (
     BT709,
     BT2020,
@@ -125,6 +126,14 @@ def test_pixels_go_through_the_matrix_one_by_one() -> None:
     matrix = to_bt709_matrix(BT2020)
     expected = [[matrix @ pixels[y, x].astype(np.float64) for x in range(4)] for y in range(3)]
     np.testing.assert_allclose(to_bt709(pixels, BT2020), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_pixels_are_converted_in_place_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(4).normal(size=(50, 4, 3)).astype(np.float32)
+    whole = to_bt709(pixels.copy(), BT2020)
+    monkeypatch.setattr(records, "BLOCK_BYTES", 7 * pixels[0].nbytes)
+    assert to_bt709(pixels, BT2020) is pixels
+    np.testing.assert_array_equal(pixels, whole)
 
 
 @pytest.mark.parametrize("space", [None, BT709, (0.6400, 0.3300, 0.3001, 0.6000, 0.1500, 0.0600, 0.3127, 0.3290)])

@@ -123,7 +123,7 @@ def test_unknown_settings_are_named_with_a_hint(section: str, key: str, value: o
         ("export", "limit", 0, "greater than or equal to 1"),
         ("export", "compression", "gzip", "given: gzip"),
         ("run", "workers", 0, "greater than or equal to 1"),
-        ("run", "max_failures", -1, "greater than or equal to 0"),
+        ("run", "max_failures", -1, "give a number of sources"),
         ("camera", "clip_fraction", 1.2, "clip_fraction can be drawn outside of [0, 1]: narrow or clip it"),
         ("camera", "noise_sigma", {"normal": [0, 1]}, "noise_sigma can be drawn outside of [0, inf]"),
         ("camera", "jpeg_quality", {"integers": [30, 101]}, "jpeg_quality can be drawn outside of [0, 100]"),
@@ -314,6 +314,7 @@ def test_what_is_stored_comes_back(layer: dict[str, dict[str, Any]]) -> None:
 # Another value than the default, for each setting that patches depend on and for each that they do not.
 FIXED = [
     ("ingest", "seed", 1),
+    ("ingest", "every", 5),
     ("crops", "patch_size", 256),
     ("crops", "flip_probability", 0.0),
     ("crops", "width_fraction", [0.2, 0.6]),
@@ -330,6 +331,8 @@ FIXED = [
 ]
 FIXED_BY_EXPORT = [("export", "shard_rows", 8), ("export", "compression", "lz4")]
 FREE = [
+    ("ingest", "sequences", False),
+    ("ingest", "transfer", "pq"),
     ("crops", "patches", 10),
     ("score", "threshold", 1.5),
     ("score", "average", "patch"),
@@ -338,6 +341,7 @@ FREE = [
     ("run", "workers", 3),
     ("run", "scheduler", "tcp://host:8786"),
     ("run", "max_failures", 9),
+    ("run", "source_timeout", 9.0),
 ]
 
 

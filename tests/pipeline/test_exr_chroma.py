@@ -19,7 +19,8 @@ from pipeline import records
 from pipeline.color import BT2020, XYZ, Chromaticities, rgb_to_xyz
 from pipeline.errors import SourceError
 from pipeline.frames import read_frame
-from pipeline.frames.exr import chroma, chunks, decode, probe_exr, read_exr
+from pipeline.frames.exr import chroma, decode, probe_exr, read_exr
+from pipeline.frames.exr.header import CHUNK_ROWS
 from pipeline.records import FloatImage
 from tests.pipeline.exr_files import (
     LOSSLESS,
@@ -204,7 +205,7 @@ def test_truncation_makes_no_noise(path: Path, capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("compression", range(len(chunks.CHUNK_ROWS)))
+@pytest.mark.parametrize("compression", range(len(CHUNK_ROWS)))
 def test_the_rows_of_a_chunk_are_those_that_openexr_writes(compression: int, path: Path) -> None:
     kinds = {int(value): value for key, value in vars(OpenEXR).items() if key.endswith("_COMPRESSION")}
     if compression not in kinds:
@@ -214,7 +215,7 @@ def test_the_rows_of_a_chunk_are_those_that_openexr_writes(compression: int, pat
     header = {**SCANLINES, "compression": kinds[compression]}
     OpenEXR.File([OpenEXR.Part(dict(header), dict(channels), part) for part in "ab"]).write(str(path))
     count = OpenEXR.File(str(path), header_only=True).parts[0].header["chunkCount"]
-    assert count == -(-height // chunks.CHUNK_ROWS[compression])
+    assert count == -(-height // CHUNK_ROWS[compression])
 
 
 # Public files

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.records import Camera, Recipe, Window, derive_seed, generator, patch_id, split_of
+from pipeline.records import BLOCK_BYTES, Camera, Recipe, Window, derive_seed, generator, patch_id, row_blocks, split_of
 
 SOURCE = "0123456789abcdef" * 4
 IDENTITIES = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(20_000)]
@@ -113,3 +113,15 @@ def test_a_recipe_cannot_be_changed() -> None:
     window = Window(0, 0, 16, 16, 16, False)
     with pytest.raises(FrozenInstanceError):
         window.y = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1000, 7, 3), (5, 400_000, 3), (3000, 1000, 3), (3001, 1000)])
+def test_blocks_of_rows_are_views_of_all_rows_in_order(shape: tuple[int, ...]) -> None:
+    pixels = np.zeros(shape, np.float32)
+    for value, rows in enumerate(row_blocks(pixels), 1):
+        assert rows.nbytes <= max(BLOCK_BYTES, pixels[:1].nbytes)
+        rows += value
+    first = pixels.reshape(len(pixels), -1)
+    assert (first == first[:, :1]).all()
+    assert set(np.diff(first[:, 0])) <= {0, 1}
+    assert first[0, 0] == 1

@@ -80,6 +80,20 @@ def test_unknown_types_below_a_folder_are_counted(grow: Grow, tmp_path: Path) ->
     assert found.ignored == Counter({".png": 2, "no suffix": 1, ".txt": 1})
 
 
+def test_some_types_are_taken_only_where_they_are_named(grow: Grow, tmp_path: Path) -> None:
+    exr, png, other = grow("sub/a.exr", "sub/b.png", "sub/c.PNG")
+    named = frozenset({".png"})
+    found = discover([tmp_path], SUFFIXES, named)
+    assert (found.files, found.ignored) == ([exr], Counter({".png": 2}))
+    assert discover([png, tmp_path], SUFFIXES, named).files == [png, exr]
+    assert discover([other], SUFFIXES, named).files == [other]
+    with pytest.raises(UsageError, match=r"\.exr, \.hdr; and of these where they are named themselves: \.png"):
+        discover(grow("d.txt"), SUFFIXES, named)
+    exr.unlink()
+    with pytest.raises(UsageError, match=r"no HDR source found.*named themselves: \.png"):
+        discover([tmp_path], SUFFIXES, named)
+
+
 @pytest.mark.parametrize(("name", "said"), [("b.png", ".png"), ("readme", "no suffix")])
 def test_an_unknown_type_named_directly_is_refused(name: str, said: str, grow: Grow) -> None:
     a, b = grow("a.exr", name)
@@ -141,7 +155,7 @@ def test_a_dangling_link_is_a_source_that_cannot_be_opened(tmp_path: Path) -> No
     link.symlink_to(tmp_path / "nowhere")
     assert find(tmp_path).files == [link]
     with pytest.raises(SourceError, match="cannot be opened"):
-        identify(link)
+        identify([link])
     with pytest.raises(UsageError, match="does not exist"):
         find(link)
 
@@ -166,22 +180,22 @@ def test_identity_is_the_contents(tmp_path: Path, content: bytes) -> None:
     one, other = tmp_path / "one.exr", tmp_path / "other.hdr"
     one.write_bytes(content)
     other.write_bytes(content)
-    assert identify(one) == identify(other) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert identify([one]) == identify([other]) == (hashlib.sha256(content).hexdigest(), len(content))
     other.write_bytes(content + b"\0")
-    assert identify(one)[0] != identify(other)[0]
+    assert identify([one])[0] != identify([other])[0]
 
 
 def test_an_identity_known_beforehand(tmp_path: Path) -> None:
     # FIPS 180-2, Appendix B.1: SHA-256 of "abc"
     (tmp_path / "a.exr").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert identify(tmp_path / "a.exr") == (known, 3)
+    assert identify([tmp_path / "a.exr"]) == (known, 3)
 
 
 def test_what_cannot_be_read_has_no_identity(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing.exr"):
         with pytest.raises(SourceError, match="cannot be opened") as refusal:
-            identify(path)
+            identify([path])
         assert "\n" not in str(refusal.value)
 
 

@@ -29,7 +29,7 @@ class Spec:
     hflip: bool = False
     keys: int = 4
     b_frames: int = 0
-    picture_hash: bool = False  # HEVC's checksum of each decoded picture
+    x265: str = ""  # more parameters of that encoder
 
 
 def random_planes(pixel_format: str, height: int, width: int, seed: int = 0) -> list[Plane]:
@@ -58,29 +58,44 @@ def make_frame(planes: Sequence[Plane], pixel_format: str) -> av.VideoFrame:
     return frame
 
 
-def write_video(path: Path, pictures: Sequence[Sequence[Plane]], spec: Spec, times: Sequence[int] = ()) -> Path:
-    """Encode pictures at 24 frames a second, or at the given times in 1/24 s."""
+def write_video(
+    path: Path,
+    pictures: Sequence[Sequence[Plane]],
+    spec: Spec,
+    times: Sequence[int] = (),
+    rate: int = 24,
+    muxer: dict[str, str] | None = None,
+) -> Path:
+    """Encode pictures one after the other, or at the given times, in 1/rate s."""
     height, width = pictures[0][0].shape
     # The table of samples in front: a truncated file can still be opened, which is the harder case.
-    options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    options = muxer or ({"movflags": "faststart"} if path.suffix == ".mp4" else {})
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(spec.encoder, rate=24)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, spec.pixel_format
         context = stream.codec_context
-        context.time_base = Fraction(1, 24)
+        context.time_base = Fraction(1, rate)
         context.color_trc, context.color_primaries, context.colorspace, context.color_range = spec.tags
         context.gop_size = spec.keys
         x265 = f"log-level=none:keyint={spec.keys}:min-keyint={spec.keys}:bframes={spec.b_frames}:pools=1:crf=4"
-        x265 += ":hash=1" if spec.picture_hash else ""
+        x265 += spec.x265 and f":{spec.x265}"
         ffv1 = {"level": "3", "slicecrc": "1"}
         context.options = {"libx265": {"x265-params": x265}, "ffv1": ffv1}.get(spec.encoder, {})
         if spec.rotation or spec.hflip:
             stream.set_display_rotation(spec.rotation, hflip=spec.hflip)
         for number, planes in enumerate(pictures):
             frame = make_frame(planes, spec.pixel_format)
-            frame.pts, frame.time_base = times[number] if times else number, Fraction(1, 24)
+            frame.pts, frame.time_base = times[number] if times else number, Fraction(1, rate)
             frame.color_trc, frame.color_primaries, frame.colorspace, frame.color_range = spec.tags
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def moving_pictures(count: int = 24, height: int = 64, width: int = 96) -> list[list[Plane]]:
+    """4:2:0 pictures that a codec compresses well, each brighter than the one before."""
+    y, x = np.mgrid[:height, :width]
+    grey = np.full((height // 2, width // 2), 512, np.uint16)
+    wave = [200 + 20 * number + 60 * np.sin((x + 3 * number) / 9) * np.cos(y / 7) for number in range(count)]
+    return [[luma.astype(np.uint16), grey, grey] for luma in wave]

@@ -11,6 +11,7 @@ drop them with a warning. Those read subsampled chroma alone, which OpenImageIO 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from pipeline.frames.exr.choice import Choice, choose
 from pipeline.frames.exr.chroma import luminance_weights, read_subsampled, to_rgb
 from pipeline.frames.exr.chunks import check_chunks
 from pipeline.frames.exr.decode import open_part, read_channels
-from pipeline.frames.exr.header import Header, Part, read_header
+from pipeline.frames.exr.header import Header, read_header
 from pipeline.frames.limits import check_dimensions
 from pipeline.frames.picture import Picture
 from pipeline.records import Facts, FloatImage, row_blocks
@@ -36,7 +37,7 @@ def probe_exr(path: Path) -> Facts:
     else:
         with open_part(path, choice.part):
             pass
-    return _facts(choice.part)
+    return _facts(header, choice)
 
 
 def read_exr(path: Path) -> Picture:
@@ -46,7 +47,7 @@ def read_exr(path: Path) -> Picture:
     planes of a subsampled file.
     """
     header, choice = _choose(path)
-    part, facts = choice.part, _facts(choice.part)
+    part, facts = choice.part, _facts(header, choice)
     pixels = _read(path, header, choice)
     if facts.scale == "cd/m2":
         with np.errstate(over="ignore"):
@@ -64,14 +65,35 @@ def _choose(path: Path) -> tuple[Header, Choice]:
     return header, choice
 
 
-def _facts(part: Part) -> Facts:
-    white = part.white_luminance
+def _facts(header: Header, choice: Choice) -> Facts:
+    part, white = choice.part, choice.part.white_luminance
     return Facts(
         width=part.width,
         height=part.height,
         primaries=name_primaries(part.chromaticities),
         scale="cd/m2" if white is not None and math.isfinite(white) and white > 0 else "relative",
+        details=tuple(_details(header, choice)),
     )
+
+
+def _details(header: Header, choice: Choice) -> Iterator[tuple[str, str]]:
+    part = choice.part
+    yield "format", f"OpenEXR, {_COMPRESSIONS.get(part.compression, f'compression {part.compression}')}"
+    if len(header.parts) > 1:
+        yield "part", f"{part.index + 1} of {len(header.parts)}{f', {part.name}' if part.name else ''}"
+    for name, window in (("data window", part.window), ("display window", part.display)):
+        if window is not None:
+            left, top, right, bottom = window
+            yield name, f"x {left} to {right}, y {top} to {bottom}"
+    used = {channel.name for channel in choice.channels}
+    others = [channel.name for channel in part.channels if channel.name not in used]
+    yield "channels", ", ".join(channel.name for channel in choice.channels)
+    if others:
+        yield "unused channels", ", ".join(others[:16]) + (", ..." if len(others) > 16 else "")
+
+
+# OpenEXR file layout, attribute type "compression"
+_COMPRESSIONS = dict(enumerate(("uncompressed", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "DWAA", "DWAB")))
 
 
 def _read(path: Path, header: Header, choice: Choice) -> FloatImage:

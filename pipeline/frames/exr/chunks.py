@@ -14,16 +14,12 @@ from pipeline.errors import SourceError
 from pipeline.frames.exr.decode import damaged_pixels
 from pipeline.frames.exr.header import Header, Part, damaged_header
 
-# Rows of a chunk by compression (OpenEXR, "OpenEXR File Layout"): none, RLE, ZIPS, ZIP, PIZ, PXR24, B44, B44A, DWAA,
-# DWAB, HTJ2K256, HTJ2K32.
-CHUNK_ROWS = (1, 1, 1, 16, 32, 16, 32, 32, 32, 256, 256, 32)
-
 
 def check_chunks(path: Path, header: Header, part: Part) -> None:
     """Raise SourceError unless every chunk of a scanline part lies inside of the file, at the row that it is for."""
-    if part.compression >= len(CHUNK_ROWS):
+    rows = part.chunk_rows
+    if rows is None:
         raise damaged_header(f"it names the unknown compression {part.compression}")
-    rows = CHUNK_ROWS[part.compression]
     count = -(-part.height // rows)
     try:
         with path.open("rb") as stream:
@@ -54,6 +50,9 @@ def _check_chunk(stream: BinaryIO, offset: int, size: int, row: int, index: int 
     if offset == 0 or start > size:
         raise damaged_pixels(f"the chunk of row {row} is missing")
     stream.seek(offset)
-    *part, y, length = struct.unpack(layout, stream.read(struct.calcsize(layout)))
+    leader = stream.read(struct.calcsize(layout))
+    if len(leader) < struct.calcsize(layout):  # the file shrank meanwhile
+        raise damaged_pixels(f"the chunk of row {row} is missing")
+    *part, y, length = struct.unpack(layout, leader)
     if y != row or length < 0 or start + length > size or part not in ([], [index]):
         raise damaged_pixels(f"the chunk of row {row} is cut short or another one")

@@ -22,9 +22,6 @@ oiio.attribute("threads", 1)
 oiio.attribute("exr_threads", -1)
 
 BLOCK_BYTES = 8 * 2**20  # of float32 values decoded at a time
-CHUNK_ROWS = 32  # the most rows of a chunk of any codec but two, so that few chunks are decoded twice
-LONG_CHUNK_ROWS = 256
-_LONG_CHUNKS = {9, 10}  # compression: DWAB, HTJ2K256
 _MAX_SPAN = 8  # channels that lie further apart are read one by one
 
 Target = tuple[int, int]  # a channel of the frame, and the position in what is read at once that goes there
@@ -55,7 +52,7 @@ def read_channels(path: Path, part: Part, names: tuple[str, ...]) -> FloatImage:
     with open_part(path, part) as source:
         pixels = np.empty((part.height, part.width, 3), np.float32)
         for first, end, targets in _spans(_positions(source, names)):
-            for rows, columns in _blocks(source.spec(), part.compression, end - first):
+            for rows, columns in _blocks(source.spec(), part.chunk_rows or 1, end - first):
                 values = _read_block(source, rows, columns, first, end)
                 for channel, position in targets:
                     pixels[rows, columns, channel] = values[..., position]
@@ -80,10 +77,9 @@ def _spans(positions: list[int]) -> list[tuple[int, int, list[Target]]]:
     return [(position, position + 1, [(channel, 0)]) for channel, position in enumerate(positions)]
 
 
-def _blocks(spec: oiio.ImageSpec, compression: int, n: int) -> Iterator[tuple[slice, slice]]:
-    """Return rows and columns of blocks of whole chunks, counted from the corner of the data window."""
-    chunk = spec.tile_height or (LONG_CHUNK_ROWS if compression in _LONG_CHUNKS else CHUNK_ROWS)
-    height = _whole(BLOCK_BYTES // (4 * n * spec.width), chunk)
+def _blocks(spec: oiio.ImageSpec, chunk_rows: int, n: int) -> Iterator[tuple[slice, slice]]:
+    """Return rows and columns of blocks of whole chunks or tiles, counted from the corner of the data window."""
+    height = _whole(BLOCK_BYTES // (4 * n * spec.width), spec.tile_height or chunk_rows)
     width = _whole(BLOCK_BYTES // (4 * n * height), spec.tile_width) if spec.tile_width else spec.width
     for top in range(0, spec.height, height):
         for left in range(0, spec.width, width):

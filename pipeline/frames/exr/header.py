@@ -18,8 +18,13 @@ from pipeline.color import Chromaticities
 from pipeline.errors import SourceError
 from pipeline.frames.limits import MAX_CHANNELS, MAX_PARTS
 
-MAX_ATTRIBUTES = 4096  # of one part; real files have tens
+MAX_ATTRIBUTES = 1024  # of one part; real files have tens
+MAX_ALL_CHANNELS = 2**16  # of all parts
 MAX_VALUE_BYTES = 2**19  # of an attribute that is kept: 1024 channels of the longest names take 2.8e5
+
+# Rows of a chunk by compression (OpenEXR, "OpenEXR File Layout"): none, RLE, ZIPS, ZIP, PIZ, PXR24, B44, B44A, DWAA,
+# DWAB, HTJ2K256, HTJ2K32, LJ2K, ZSTD (the last four as OpenEXR 3.5 writes them).
+CHUNK_ROWS = (1, 1, 1, 16, 32, 16, 32, 32, 32, 256, 256, 32, 256, 1)
 
 _MAGIC = b"\x76\x2f\x31\x01"
 _TILED, _DEEP, _MULTI_PART = 0x200, 0x800, 0x1000  # flags beside the version number
@@ -40,7 +45,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a file. `window` is its data window (left, top, right, bottom), inclusive.
+    """One part of a file. `window` is its data window (left, top, right, bottom), inclusive; `display` the other one.
 
     `views` are the names of the multiView attribute, the default view first; `view` is the part's own or "".
     `white_luminance` is that of RGB (1, 1, 1) in cd/m2, None where the file does not say. `chunks` is the number of
@@ -54,6 +59,7 @@ class Part:
     deep: bool
     channels: tuple[Channel, ...]
     window: tuple[int, int, int, int]
+    display: tuple[int, int, int, int] | None
     compression: int
     chromaticities: Chromaticities | None
     white_luminance: float | None
@@ -68,6 +74,11 @@ class Part:
     def height(self) -> int:
         """The height of the data window in pixels."""
         return self.window[3] - self.window[1] + 1
+
+    @property
+    def chunk_rows(self) -> int | None:
+        """The rows of one chunk where the part is stored by scanlines, None for an unknown compression."""
+        return CHUNK_ROWS[self.compression] if self.compression < len(CHUNK_ROWS) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +116,8 @@ def _read_header(stream: BinaryIO) -> Header:
         if len(parts) == MAX_PARTS:
             raise SourceError(f"it has more parts than the {MAX_PARTS} that are accepted")
         parts.append(_part(len(parts), attributes, version))
+        if sum(len(part.channels) for part in parts) > MAX_ALL_CHANNELS:
+            raise SourceError(f"its parts have more channels than the {MAX_ALL_CHANNELS} that are accepted")
         if not multi_part:
             break
     if not parts:
@@ -149,8 +162,8 @@ def _take(stream: BinaryIO, size: int) -> bytes:
 
 
 _KEPT = {
-    "channels", "chromaticities", "chunkCount", "compression", "dataWindow", "multiView", "name", "type", "view",
-    "whiteLuminance",
+    "channels", "chromaticities", "chunkCount", "compression", "dataWindow", "displayWindow", "multiView", "name",
+    "type", "view", "whiteLuminance",
 }  # fmt: skip
 
 
@@ -166,7 +179,7 @@ def _part(index: int, attributes: dict[str, Value], version: int) -> Part:
     compression = attributes["compression"][1]
     if len(compression) != 1:
         raise damaged_header("its compression is not one byte")
-    left, top, right, bottom = _numbers(attributes, "dataWindow", "box2i", "<4i") or (0, 0, -1, -1)
+    window = _box(attributes, "dataWindow") or (0, 0, -1, -1)
     luminance = _numbers(attributes, "whiteLuminance", "float", "<f")
     chunks = _numbers(attributes, "chunkCount", "int", "<i")
     return Part(
@@ -176,12 +189,21 @@ def _part(index: int, attributes: dict[str, Value], version: int) -> Part:
         views=tuple(_string_vector(attributes)),
         deep=string("type").startswith("deep") or bool(version & _DEEP and not string("type")),
         channels=_channels(attributes["channels"][1]),
-        window=(int(left), int(top), int(right), int(bottom)),
+        window=window,
+        display=_box(attributes, "displayWindow"),
         compression=compression[0],
         chromaticities=_chromaticities(attributes),
         white_luminance=luminance[0] if luminance else None,
         chunks=int(chunks[0]) if chunks else None,
     )
+
+
+def _box(attributes: dict[str, Value], name: str) -> tuple[int, int, int, int] | None:
+    values = _numbers(attributes, name, "box2i", "<4i")
+    if values is None:
+        return None
+    left, top, right, bottom = map(int, values)
+    return left, top, right, bottom
 
 
 def _numbers(attributes: dict[str, Value], name: str, kind: str, layout: str) -> tuple[float, ...] | None:

@@ -1,0 +1,91 @@
+"""What all stages do to get work done: hand out tasks, fold what workers commit, report what failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from pipeline import work
+from pipeline.bank import BankWriter
+from pipeline.config import Settings
+from pipeline.logs import log
+from pipeline.workers import Task, Workers
+
+FRAMES = 8  # of a sequence or video, at most, that one task decodes
+FOLD_INTERVAL = 30.0  # seconds between two replacements of the tables, at least
+FOLD_SHARE = 20  # nor sooner than so many times as long as the last one took
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Report:
+    """What a command did: `patches` finished, `failures` with their reasons, `seconds` of wall-clock time."""
+
+    patches: int = 0
+    failures: list[work.Outcome] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, other: Report) -> None:
+        """Count in what another stage did; a patch that went through several stages is counted by its last."""
+        self.patches = other.patches or self.patches
+        self.failures += other.failures
+        self.seconds += other.seconds
+
+
+class Driver:
+    """The process that owns a bank, and the workers that it sends to work."""
+
+    def __init__(self, writer: BankWriter, workers: Workers, settings: Settings) -> None:
+        self.writer, self.workers, self.settings = writer, workers, settings
+        self.place = work.Place(writer.path, settings.run.source_timeout)
+
+    def map(self, function: Callable[[Path], T], paths: Sequence[Path], crashed: Callable[[Path, str], T]) -> list[T]:
+        """Return what a worker makes of each path, in the order of the paths."""
+        tasks = [Task((path,), str(path)) for path in paths]
+        outcomes = self.workers.map(function, tasks, lambda task, message: crashed(task.arguments[0], message))
+        results = {task.arguments[0]: result for task, result in outcomes}
+        return [results[path] for path in paths]
+
+    def collect(
+        self,
+        title: str,
+        function: Callable[..., work.Outcome],
+        tasks: Iterable[Task],
+        total: int,
+        crashed: Callable[[Task, str], work.Outcome] | None = None,
+    ) -> Report:
+        """Run tasks of `total` patches together, fold their commits at intervals and at the end, and report."""
+        report, start = Report(), time.monotonic()
+        fold_at = start + FOLD_INTERVAL
+        crashed = crashed or (lambda task, message: work.Outcome(task.name, reason=message))
+        # The bar shows on a terminal only (disable=None).
+        bar = tqdm(total=total, desc=title, unit=" patches", disable=None, leave=False)
+        try:
+            with bar:
+                for task, outcome in self.workers.map(function, tasks, crashed):
+                    bar.update(task.patches)
+                    report.patches += outcome.patches
+                    if outcome.reason is not None:
+                        report.failures.append(outcome)
+                        log.warning("%s: %s", outcome.path, outcome.reason)
+                    else:
+                        log.info("%s: %s, %d patches", outcome.path or task.name, title, outcome.patches)
+                    if time.monotonic() > fold_at:
+                        fold_at = self._timed_fold()
+        finally:
+            self.writer.fold()
+        report.seconds = time.monotonic() - start
+        return report
+
+    def _timed_fold(self) -> float:
+        """Fold, and return when to do so again."""
+        start = time.monotonic()
+        self.writer.fold()
+        now = time.monotonic()
+        return now + max(FOLD_INTERVAL, FOLD_SHARE * (now - start))
