@@ -23,6 +23,7 @@ from av.codec.context import Flags
 
 from pipeline.errors import SourceError
 from pipeline.frames.limits import MAX_PIXELS
+from pipeline.frames.matroska import check_segment
 
 # Damage that a decoder notices ends decoding; it would otherwise be painted over with what is near.
 _DECODER_OPTIONS = {
@@ -181,6 +182,7 @@ def index_of(path: Path) -> Index:
 
 @lru_cache(maxsize=8)
 def _index(path: Path, size: int, changed: int) -> Index:
+    check_segment(path)
     with Track(path) as track:
         packets = _read_packets(track)
         _check_complete(track, packets)
