@@ -262,7 +262,8 @@ def _repeat_old(
     boundaries = np.arange(1, count + 1) * length
     last = np.searchsorted(ends, boundaries)
     last = last[last < len(words)]
-    starts = np.concatenate([[0], last[:-1] + 1])[: len(last)]
+    # Behind the last word a scanline begins only if a run went past its end, which is wrong in any case.
+    starts = np.minimum(np.concatenate([[0], last[:-1] + 1])[: len(last)], len(words) - 1)
     wrong = np.flatnonzero((ends[last] != boundaries[: len(last)]) | marks[starts])
     if len(wrong):
         raise _damaged(line + int(wrong[0]), "holds a run of impossible length")

@@ -260,3 +260,11 @@ def test_real_files_against_openimageio(shared_data: Path) -> None:
     assert paths
     for path in paths:
         np.testing.assert_array_equal(read_radiance(path)[0], read_with_openimageio(path), err_msg=path.name)
+
+
+def test_a_last_run_that_goes_past_several_scanlines_is_refused(tmp_path: Path) -> None:
+    # Found by fuzzing: four pixels, and a last word that repeats the fourth 59 times, in two scanlines of 7.
+    path = tmp_path / "a.hdr"
+    path.write_bytes(b"#?RGBE\n\n-Y 2 +X 7\n" + b"\x10\x20\x30\x80" * 4 + b"\x01\x01\x01\x3b")
+    with pytest.raises(SourceError, match="run of impossible length"):
+        read_radiance(path)
