@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import OpenEXR
 import pyarrow.compute as pc
 
-from pipeline.frames import READABLE
+from pipeline.frames import READABLE, read_frame
 from tests.pipeline.banks import array, table
 from tests.pipeline.conftest import Result
 
@@ -64,3 +65,54 @@ def read_independently(path: Path) -> np.ndarray[Any, Any]:
     """Read an RGB(A) EXR with OpenEXR's own bindings, where ours is OpenImageIO."""
     channels = OpenEXR.File(str(path), separate_channels=True).channels()
     return np.stack([channels[name].pixels.astype(np.float32) for name in "RGB"], axis=2)
+
+
+def listed_statistics(folder: Path) -> dict[str, tuple[int, int, list[float]]]:
+    """Return width, height and luminance (median, 99.9 %, maximum) by file, as another reader measured them."""
+    listed = {}
+    for line in (folder / "SOURCES.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        size = re.fullmatch(r"(\d+)x(\d+)", cells[2]) if len(cells) > 4 else None
+        if size is not None:
+            listed[cells[0]] = (int(size[1]), int(size[2]), [float(value) for value in cells[3].split(" / ")[1:]])
+    return listed
+
+
+def test_every_real_image_is_read_as_another_reader_measured_it(shared_data: Path) -> None:
+    listed = listed_statistics(shared_data / "hdr")
+    assert len(listed) == 34  # the deep file has no picture
+    # Measured on the stored channels, which are no BT.709; its picture is compared with Rec709.exr's elsewhere.
+    listed.pop("edge/XYZ.exr")
+    for name, (width, height, expected) in listed.items():
+        pixels = read_frame(shared_data / "hdr" / name).pixels
+        assert pixels.shape == (height, width, 3), name
+        luminance = pixels @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+        found = [np.median(luminance), np.percentile(luminance, 99.9), luminance.max()]
+        # Chroma of a luminance-chroma file may be interpolated in more ways than one.
+        tolerance = 0.02 if name == "Flowers.exr" else 0.006
+        np.testing.assert_allclose(found, expected, rtol=tolerance, err_msg=name)
+
+
+def test_every_real_video_is_what_it_is_said_to_be(
+    shared_data: Path, hdrprep: Callable[..., Result], tmp_path: Path
+) -> None:
+    bank = tmp_path / "patches.zarr"
+    result = hdrprep("ingest", shared_data / "video", "--patches", "1", "--bank", bank)
+    assert result.status == 3
+    rows = {Path(row["path"]).name: row for row in table(bank, "sources").to_pylist()}
+    columns = ("kind", "width", "height", "frames", "frames_used", "transfer", "primaries", "scale")
+    known = {
+        "hdr10-video-with-sdr-container.mp4": ("video", 1920, 1080, 28, 3, "pq", "bt2020", "cd/m2"),
+        "hlg10-color-test.mp4": ("video", 1920, 1080, 9, 1, "hlg", "bt2020", "HLG scene"),
+        "hall_pan_pq_prores.mov": ("video", 896, 512, 12, 2, "pq", "bt2020", "cd/m2"),
+        "hall_pan_pq_av1.mkv": ("video", 896, 512, 12, 2, "pq", "bt2020", "cd/m2"),
+        "hall_pan_hlg_hevc.mp4": ("video", 896, 512, 12, 2, "hlg", "bt2020", "HLG scene"),
+        "hdr10.1001-1012.exr": ("sequence", 1280, 720, 12, 2, "linear", None, "cd/m2"),
+    }
+    for name, values in known.items():
+        assert tuple(rows[name][column] for column in columns) == values, name
+    assert "--transfer" in rows["roadtrip-vp92-10bit.webm"]["reason"]
+    assert "8-bit SDR" in rows["video_dovi_1920x1080_60fps_dvav_09.mp4"]["reason"]
+    # Frames whose data window moves are no sequence; the first part of the other files is their picture.
+    assert {row["kind"] for name, row in rows.items() if "part." in name} == {"still"}
+    assert len(rows) == len(known) + 2 + 6
