@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import zarr
 
-from pipeline.bank import PATCHES_SCHEMA, PatchArrays, commit_key, write_commit
+from pipeline.bank import PATCHES_SCHEMA, PatchArrays, commit_key, write_commit, writing
 from pipeline.bank.arrays import to_half
 from pipeline.camera import render
 from pipeline.config import Settings
@@ -58,8 +58,11 @@ class Place:
     timeout: float
 
     def limit(self, source_id: str | None, path: Path) -> Any:
-        """Return the time limit on one step of decoding a source."""
-        return time_limit(timeout_note(self.bank, source_id, path), self.timeout)
+        """Return the time limit on one step of decoding a source. Raises BankError where no note of it can be kept."""
+        note = timeout_note(self.bank, source_id, path)
+        with writing(self.bank):
+            note.parent.mkdir(parents=True, exist_ok=True)
+        return time_limit(note, self.timeout)
 
 
 def timeout_note(bank: Path, source_id: str | None, path: Path) -> Path:

@@ -17,7 +17,7 @@ import dask
 from distributed import Client, LocalCluster, as_completed
 
 from pipeline.config import RunSettings
-from pipeline.errors import HdrprepError, UsageError
+from pipeline.errors import BankError, HdrprepError, UsageError
 
 WINDOW = 3  # tasks a worker thread that run or wait
 
@@ -44,7 +44,8 @@ class Workers:
     ) -> Iterator[tuple[Task, Any]]:
         """Yield each task with its result, as they finish, never more than a window of them under way.
 
-        A task whose worker died, or that raised, yields what `crashed` makes of it and of the message.
+        A task whose worker died, or that raised, yields what `crashed` makes of it and of the message. A bank that
+        cannot be written ends it all: BankError.
         """
         waiting = iter(tasks)
         first = next(waiting, None)
@@ -66,6 +67,8 @@ class Workers:
             submit(islice(waiting, max(0, self._window(client) - len(running) + 1)))
             task = running.pop(future.key)
             error = future.exception()
+            if isinstance(error, BankError):  # no fault of the task, and no use in the others
+                raise error
             yield task, future.result() if error is None else crashed(task, _describe(error))
 
     def close(self) -> None:
@@ -118,7 +121,7 @@ def _local_cluster(workers: int) -> LocalCluster:
             threads_per_worker=1,
             processes=True,
             dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,
         )
 
 

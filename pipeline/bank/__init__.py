@@ -10,6 +10,7 @@ reader    what training sees
 
 from pipeline.bank.arrays import ExportSettings, PatchArrays, ShardPlan, plan_shards
 from pipeline.bank.commits import commit_key, write_commit
+from pipeline.bank.files import writing
 from pipeline.bank.reader import BankReader
 from pipeline.bank.schema import FORMAT_VERSION, PATCHES_SCHEMA, SOURCES_SCHEMA
 from pipeline.bank.writer import BankWriter
@@ -26,4 +27,5 @@ __all__ = [
     "commit_key",
     "plan_shards",
     "write_commit",
+    "writing",
 ]

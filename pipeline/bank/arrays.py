@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
+from pipeline.bank.files import writing
+
 HALF_MAX = float(np.finfo(np.float16).max)  # 65504
 NO_PATCH = -1  # in patch_id: this row holds no patch yet
 
@@ -44,7 +46,7 @@ class PatchArrays:
     """The arrays `hdr` float16 (N, S, S, 3), `ldr` uint8 (N, S, S, 3) and `patch_id` int64 (N,) of a bank."""
 
     def __init__(self, bank: Path, mode: Literal["r", "r+"] = "r") -> None:
-        self._store = LocalStore(bank, read_only=mode == "r")
+        self._bank, self._store = bank, LocalStore(bank, read_only=mode == "r")
         self.hdr = self._open("hdr")
         self.ldr = self._open("ldr")
         self.patch_id = self._open("patch_id")
@@ -98,13 +100,17 @@ class PatchArrays:
     def write(
         self, rows: Sequence[int], hdr: npt.NDArray[np.float16], ldr: npt.NDArray[np.uint8], ids: Sequence[int]
     ) -> None:
-        """Write patches, all of one shard; `patch_id` comes last, so that an id stands for pixels that are there."""
-        for start, stop in _runs(rows):
-            first = rows[start]
-            span = slice(first, first + stop - start)
-            self.hdr[span] = hdr[start:stop]
-            self.ldr[span] = ldr[start:stop]
-            self.patch_id[span] = np.asarray(ids[start:stop], dtype=np.int64)
+        """Write patches, all of one shard; `patch_id` comes last, so that an id stands for pixels that are there.
+
+        Raises BankError where the bank cannot be written.
+        """
+        with writing(self._bank):
+            for start, stop in _runs(rows):
+                first = rows[start]
+                span = slice(first, first + stop - start)
+                self.hdr[span] = hdr[start:stop]
+                self.ldr[span] = ldr[start:stop]
+                self.patch_id[span] = np.asarray(ids[start:stop], dtype=np.int64)
 
     def _open(self, name: str) -> zarr.Array[Any]:
         array = zarr.open_array(self._store, path=name, mode="r" if self._store.read_only else "r+")

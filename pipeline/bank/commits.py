@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.bank.files import replace_table
+from pipeline.bank.files import replace_table, writing
 from pipeline.bank.schema import PATCHES_SCHEMA
 
 _SOURCE_KEY = b"hdrprep.source"
@@ -32,11 +32,15 @@ def commit_key(*parts: object) -> str:
 
 
 def write_commit(bank: Path, key: str, patches: pa.Table, source: Mapping[str, Any] | None = None) -> None:
-    """Commit finished rows: `patches` with PATCHES_SCHEMA, and the source's row if ingest made it."""
+    """Commit finished rows: `patches` with PATCHES_SCHEMA, and the source's row if ingest made it.
+
+    Raises BankError where the bank cannot be written: that is no fault of the source.
+    """
     table = patches.cast(PATCHES_SCHEMA)
     if source is not None:
         table = table.replace_schema_metadata({_SOURCE_KEY: json.dumps(dict(source))})
-    replace_table(commit_directory(bank) / f"{key}.parquet", table)
+    with writing(bank):
+        replace_table(commit_directory(bank) / f"{key}.parquet", table)
 
 
 def list_commits(bank: Path) -> list[Path]:

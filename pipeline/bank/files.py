@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import BankError
+
 # Temporary files are made for their owner alone; a bank is shared like any other file. Reading the umask means setting
 # it, so it is read once, before there are threads that could create files meanwhile.
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
+
+
+@contextmanager
+def writing(bank: Path) -> Iterator[None]:
+    """Turn what the file system refuses, such as a full disk, into a BankError."""
+    try:
+        yield
+    except OSError as error:
+        raise BankError(f"the bank {bank} cannot be written ({error.strerror or error})") from error
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:

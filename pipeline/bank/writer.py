@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import zarr
 
 from pipeline.bank.commits import list_commits, read_commit
-from pipeline.bank.files import replace_table
+from pipeline.bank.files import replace_table, writing
 from pipeline.bank.reader import bank_attributes, read_table
 from pipeline.bank.schema import FORMAT_VERSION, PATCH_ORDER, PATCHES_SCHEMA, SOURCES_SCHEMA, table_path
 from pipeline.errors import BankError, BankLocked
@@ -55,7 +55,7 @@ class BankWriter:
         """
         if path.exists() and (not path.is_dir() or _foreign_entries(path)):
             raise BankError(f"{path} exists and is no bank; choose another --bank")
-        try:
+        with writing(path):
             path.mkdir(parents=True, exist_ok=True)
             lock = _acquire_lock(path)
             if not table_path(path, "sources").exists():
@@ -64,8 +64,6 @@ class BankWriter:
             stored = {"format_version": FORMAT_VERSION, **attributes}
             # The group's metadata comes last: a directory with it is a bank.
             zarr.create_group(path, zarr_format=3, attributes={"hdrprep": stored})
-        except OSError as error:
-            raise BankError(f"the bank {path} cannot be written ({error.strerror or error})") from error
         return cls(path, stored, lock)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
@@ -100,12 +98,13 @@ class BankWriter:
     def _replace(self, sources: pa.Table, patches: pa.Table) -> None:
         # Patches first: a reader between the two renames sees patches whose source comes a moment later, and never a
         # source that claims frames without patches. Rows of a table that did not change are not written again.
-        if not patches.equals(self.patches):
-            replace_table(table_path(self.path, "patches"), patches)
-            self.patches = patches
-        if not sources.equals(self.sources):
-            replace_table(table_path(self.path, "sources"), sources)
-            self.sources = sources
+        with writing(self.path):
+            if not patches.equals(self.patches):
+                replace_table(table_path(self.path, "patches"), patches)
+                self.patches = patches
+            if not sources.equals(self.sources):
+                replace_table(table_path(self.path, "sources"), sources)
+                self.sources = sources
 
     def close(self) -> None:
         """Let go of the bank."""
@@ -157,11 +156,9 @@ def _foreign_entries(path: Path) -> list[str]:
 
 def _acquire_lock(path: Path) -> IO[str]:
     """Hold `_work/lock` until the returned file is closed or the process ends, however it ends."""
-    try:
+    with writing(path):
         (path / "_work").mkdir(exist_ok=True)
         lock = (path / "_work" / "lock").open("a+")
-    except OSError as error:
-        raise BankError(f"the bank {path} cannot be written ({error.strerror or error})") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -268,3 +269,19 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_when_repeated(
         assert process.returncode == -signal.SIGKILL
     assert hdrprep("run", hdr_folder, "--bank", bank, *LONG).status == 0
     assert_same_bank(bank, long_reference)
+
+
+def test_a_full_disk_is_one_sentence_and_no_fault_of_any_source(
+    reference: Path, hdr_folder: Path, hdrprep: Command, tmp_path: Path
+) -> None:
+    bank = tmp_path / "bank.zarr"
+    command = ["-m", "pipeline.cli", "run", hdr_folder, "--bank", bank, "--workers", "1", *SMALL]
+    # Tables of a few kilobytes can be written, a shard of four patches cannot: as on a disk that is full.
+    limited = f"ulimit -f 64; exec {shlex.join([sys.executable, *map(str, command)])}"
+    ended = subprocess.run(["/bin/bash", "-c", limited], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.strip().splitlines()
+    assert line.startswith(f"hdrprep: error: the bank {bank} cannot be written (File too large)")
+    assert set(table(bank, "sources")["status"].to_pylist()) == {"ok"}
+    assert hdrprep("run", hdr_folder, "--bank", bank, *SMALL).status == 0
+    assert_same_bank(bank, reference)
