@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import dask
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, KilledWorker, LocalCluster, as_completed
 
 from pipeline.config import RunSettings
 from pipeline.errors import BankError, HdrprepError, UsageError
@@ -44,9 +44,24 @@ class Workers:
     ) -> Iterator[tuple[Task, Any]]:
         """Yield each task with its result, as they finish, never more than a window of them under way.
 
-        A task whose worker died, or that raised, yields what `crashed` makes of it and of the message. A bank that
-        cannot be written ends it all: BankError.
+        A task whose worker died, or that raised, yields what `crashed` makes of it and of the message. Dask blames the
+        death of a worker on all tasks that it held, so these are tried again at the end, one at a time: only what kills
+        a worker that holds nothing else is to blame. A bank that cannot be written ends it all: BankError.
         """
+        suspects: list[Task] = []
+        for task, result, error in self._map(function, tasks):
+            if isinstance(error, KilledWorker):
+                suspects.append(task)
+            else:
+                yield task, result if error is None else crashed(task, _describe(error))
+        for suspect in suspects:
+            for task, result, error in self._map(function, [suspect]):
+                yield task, result if error is None else crashed(task, _describe(error))
+
+    def _map(
+        self, function: Callable[..., Any], tasks: Iterable[Task]
+    ) -> Iterator[tuple[Task, Any, BaseException | None]]:
+        """Yield each task with its result, or with the error that it ended in."""
         waiting = iter(tasks)
         first = next(waiting, None)
         if first is None:
@@ -69,7 +84,7 @@ class Workers:
             error = future.exception()
             if isinstance(error, BankError):  # no fault of the task, and no use in the others
                 raise error
-            yield task, future.result() if error is None else crashed(task, _describe(error))
+            yield task, future.result() if error is None else None, error
 
     def close(self) -> None:
         """Stop the local cluster, or leave the running one."""
@@ -140,7 +155,7 @@ def _ignoring_interrupts() -> Iterator[None]:
 def _describe(error: BaseException) -> str:
     if isinstance(error, HdrprepError):
         return str(error)
-    if type(error).__name__ == "KilledWorker":
+    if isinstance(error, KilledWorker):
         return "the worker process died on it, twice; the file may be damaged or need more memory than there is"
     detail = str(error).splitlines()[0][:160] if str(error) else ""
     return f"it could not be processed ({type(error).__name__}: {detail})"

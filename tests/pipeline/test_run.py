@@ -255,7 +255,14 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_when_repeated(
 ) -> None:
     bank = tmp_path / "bank.zarr"
     command = [sys.executable, "-m", "pipeline.cli", "run", hdr_folder, "--bank", bank, "--workers", "1", *LONG]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        list(map(str, command)),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A background job is born deaf to Ctrl-C, and so are its children: the tests may be one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 100
     while not list(bank.glob("_work/commits/*.parquet")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
