@@ -106,8 +106,15 @@ ingest_options = chain(
     option("--max-failures", metavar="N|P%", help="Rejected sources that still end with status 0.  [default: 0]"),
 )
 score_options = option("--threshold", type=float, help="Patches with a lower score are smooth.  [default: 0.85]")
-export_options = option(
-    "--limit", type=int, help="Export at most so many patches, a seeded choice.  [default: all kept ones]"
+export_options = chain(
+    option("--limit", type=int, help="Export at most so many patches, a seeded choice.  [default: all kept ones]"),
+    option(
+        "--format",
+        type=click.Choice(["zarr"]),
+        default="zarr",
+        show_default=True,
+        help="Where the pixels go; zarr: the bank's own arrays.",
+    ),
 )
 
 

@@ -260,6 +260,15 @@ def test_every_command_and_option_explains_itself(hdrprep: Command) -> None:
         assert all(option.help for option in command.params if isinstance(option, click.Option))
 
 
+def test_a_format_that_is_not_written_is_a_usage_error(bank: Path, hdrprep: Command) -> None:
+    for command in ("simulate-ldr", "score"):
+        assert hdrprep(command, "--bank", bank).status == 0
+    assert hdrprep("export", "--bank", bank, "--format", "parchment").status == 2
+    assert not (bank / "hdr").exists()
+    assert hdrprep("export", "--bank", bank, "--format", "zarr").status == 0
+    assert (bank / "hdr").exists()
+
+
 def test_a_mistyped_option_is_a_usage_error(hdrprep: Command) -> None:
     assert hdrprep("score", "--treshold", "1").status == 2
     assert hdrprep("scoer").status == 2
