@@ -44,6 +44,7 @@ class Driver:
     def __init__(self, writer: BankWriter, workers: Workers, settings: Settings) -> None:
         self.writer, self.workers, self.settings = writer, workers, settings
         self.place = work.Place(writer.path, settings.run.source_timeout)
+        self.place.forget_timeouts()
 
     def map(self, function: Callable[[Path], T], paths: Sequence[Path], crashed: Callable[[Path, str], T]) -> list[T]:
         """Return what a worker makes of each path, in the order of the paths."""

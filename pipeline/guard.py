@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.bank import writing
 from pipeline.errors import SourceError
 
 
@@ -19,14 +20,17 @@ from pipeline.errors import SourceError
 def time_limit(note: Path, seconds: float) -> Iterator[None]:
     """Allow the body so many seconds; past them this process ends and `note` holds where it was.
 
-    Raises SourceError at once where an earlier try left such a note. One limit a process at a time.
+    Raises SourceError at once where an earlier try left such a note, BankError where none can be kept. One limit a
+    process at a time.
     """
     if note.exists() and note.stat().st_size > 0:
         raise SourceError(
             f"it took longer than {seconds:g} s to decode, and was given up; raise --source-timeout if it is only slow"
         )
-    note.parent.mkdir(parents=True, exist_ok=True)
-    with note.open("w") as file:
+    with writing(note.parent):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        opened = note.open("w")
+    with opened as file:
         faulthandler.dump_traceback_later(seconds, exit=True, file=file)
         try:
             yield

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pipeline import work
 from pipeline.driver import FRAMES, Driver, Report
 from pipeline.frames.sequence import group_sequences, is_numbered, sequence_files
-from pipeline.licence import NO_LICENCES, Licences
+from pipeline.licence import NO_LICENCES, Licence, Licences
 from pipeline.logs import log
 from pipeline.rows import Found
 from pipeline.workers import Task
@@ -56,12 +56,13 @@ class Intake:
         """Take in anew the rejected sources, or those whose reason contains a word."""
         rejected = [row for row in self.writer.sources.to_pylist() if row["status"] == "rejected"]
         again = [row for row in rejected if word is None or word.lower() in row["reason"].lower()]
-        for row in again:
-            work.timeout_note(self.writer.path, row["source_id"], Path(row["path"])).unlink(missing_ok=True)
         kept = [row for row in self.writer.sources.to_pylist() if row not in again]
         self.writer.replace_sources(pa.Table.from_pylist(kept, schema=self.writer.sources.schema))
         places = [Path(place) for row in again for place in (row["path"], *row["also_at"])]
-        return self.ingest([file for place in places for file in (sequence_files(place) or [place])])
+        # What was said of their licence holds on; a table names files without the leading slash.
+        table = {"/".join(Path(row["path"]).parts[1:]): Licence(row["licence"], row["attribution"]) for row in again}
+        files = [file for place in places for file in (sequence_files(place) or [place])]
+        return self.ingest(files, Licences(table))
 
     def rejected(self) -> int:
         """Count the rejected ones among the sources that were named, also where an earlier command rejected them."""
@@ -126,7 +127,7 @@ class Intake:
         if not reasons:
             return
         rows = self.writer.sources.to_pylist()
-        rejected = [row for row in rows if row["path"] in reasons]
+        rejected = [row for row in rows if row["status"] == "ok" and row["path"] in reasons]
         for row in rejected:
             row |= {"status": "rejected", "reason": reasons[row["path"]], "frames_used": 0}
         gone = pa.array([row["source_id"] for row in rejected], pa.string())

@@ -6,6 +6,7 @@ Plain functions; who calls them, and where, is not known here. Each ends in a co
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import zarr
 
-from pipeline.bank import PATCHES_SCHEMA, PatchArrays, commit_key, write_commit, writing
+from pipeline.bank import PATCHES_SCHEMA, PatchArrays, commit_key, write_commit
 from pipeline.bank.arrays import to_half
 from pipeline.camera import render
 from pipeline.config import Settings
@@ -58,16 +59,12 @@ class Place:
     timeout: float
 
     def limit(self, source_id: str | None, path: Path) -> Any:
-        """Return the time limit on one step of decoding a source. Raises BankError where no note of it can be kept."""
-        note = timeout_note(self.bank, source_id, path)
-        with writing(self.bank):
-            note.parent.mkdir(parents=True, exist_ok=True)
-        return time_limit(note, self.timeout)
+        """Return the time limit on one step of decoding a source."""
+        return time_limit(self.bank / "_work" / "timeouts" / commit_key(source_id or path), self.timeout)
 
-
-def timeout_note(bank: Path, source_id: str | None, path: Path) -> Path:
-    """Return where it is written that a source took too long."""
-    return bank / "_work" / "timeouts" / commit_key(source_id or path)
+    def forget_timeouts(self) -> None:
+        """Let sources that took too long be tried again: what a run decided on them stands in the tables."""
+        shutil.rmtree(self.bank / "_work" / "timeouts", ignore_errors=True)
 
 
 def single_threaded() -> None:
@@ -123,16 +120,16 @@ def ingest_frames(
 ) -> Outcome:
     """Verify frames of a sequence or video by decoding them, draw their windows, commit each frame's patches."""
     single_threaded()
-    path, source_id = Path(source["path"]), source["source_id"]
-    patches = 0
+    source_id, patches = source["source_id"], 0
     try:
-        for number, frame in _decode(place, path, source_id, frames, source["transfer"]):
+        # The ingest that is resumed may lie long back: the content must still be that of the source.
+        for number, frame in reopen(place, source, frames):
             rows = _ingest_rows(source_id, number, frame, settings, also_score)
             write_commit(place.bank, commit_key("frame", source_id, number), patch_table(rows))
             patches += len(rows)
     except SourceError as error:
-        return Outcome(str(path), reason=str(error))
-    return Outcome(str(path), patches)
+        return Outcome(source["path"], reason=str(error))
+    return Outcome(source["path"], patches)
 
 
 def simulate_frames(place: Place, source: Row, rows: Sequence[Row], settings: Settings) -> Outcome:

@@ -11,7 +11,10 @@ import pyarrow.compute as pc
 import pytest
 
 from pipeline.bank import BankWriter
+from pipeline.config import resolve
+from pipeline.frames import read_frame
 from pipeline.scenes import render_scene, write_exr
+from pipeline.work import Place, ingest_frames
 from tests.pipeline.banks import assert_same_bank, table
 from tests.pipeline.conftest import SMALL, Result
 
@@ -49,10 +52,9 @@ def test_a_sequence_is_one_source_of_which_every_tenth_frame_is_used(
     assert of_sequence.num_rows == 3 * 6
     assert of_sequence["score"].null_count == 0
     # Frame 0 of the sequence is the file of lowest number, frame 10 the eleventh that is there.
-    alone = tmp_path / "alone.zarr"
-    (tmp_path / "alone").mkdir()
-    shutil.copy(shots / "shot.1012.exr", tmp_path / "alone")
-    assert hdrprep("run", tmp_path / "alone", "--bank", alone, *SMALL).status == 0
+    for frame, name in ((0, "shot.1001.exr"), (10, "shot.1012.exr")):
+        alone = read_frame(shots / name).pixels
+        np.testing.assert_array_equal(read_frame(Path(sequence["path"]), frame).pixels, alone)
 
 
 def test_the_four_commands_do_the_same_to_a_sequence(shots: Path, hdrprep: Command, tmp_path: Path) -> None:
@@ -154,8 +156,33 @@ def test_a_retry_reads_what_was_mended(hdrprep: Command, tmp_path: Path) -> None
     write_exr(folder / "a.exr", pixels)
     whole = (folder / "a.exr").read_bytes()
     (folder / "a.exr").write_bytes(whole[:-999])
-    assert hdrprep("run", folder, "--bank", bank, *SMALL).status == 3
+    assert hdrprep("run", folder, "--bank", bank, "--licence", "ours", *SMALL).status == 3
     (folder / "a.exr").write_bytes(whole)
     assert hdrprep("failures", "--bank", bank, "--retry").status == 0
     (row,) = table(bank, "sources").to_pylist()
-    assert row["status"] == "ok"
+    assert (row["status"], row["licence"]) == ("ok", "ours")
+
+
+def test_frames_are_never_taken_from_other_content_than_the_sources(
+    shots: Path, hdrprep: Command, tmp_path: Path
+) -> None:
+    folder, bank = shutil.copytree(shots, tmp_path / "in"), tmp_path / "bank.zarr"
+    assert hdrprep("ingest", folder, "--bank", bank, *SMALL).status == 0
+    (source,) = (row for row in table(bank, "sources").to_pylist() if row["kind"] == "sequence")
+    shutil.copy(folder / "shot.1001.exr", folder / "shot.1012.exr")
+    outcome = ingest_frames(Place(bank, 60), source, [10], resolve([{"crops": {"patch_size": 64}}]))
+    assert outcome.patches == 0
+    assert outcome.reason is not None
+    assert "another content" in outcome.reason
+
+
+def test_a_frame_that_took_too_long_in_a_later_stage_is_tried_again_by_the_next_command(
+    hdr_folder: Path, hdrprep: Command, tmp_path: Path
+) -> None:
+    bank, source = tmp_path / "bank.zarr", min(hdr_folder.iterdir())
+    assert hdrprep("ingest", source, "--bank", bank, *SMALL).status == 0
+    result = hdrprep("simulate-ldr", "--bank", bank, "--workers", "1", "--source-timeout", "1e-6")
+    assert result.status == 1
+    assert "took longer than 1e-06 s" in result.err
+    assert hdrprep("simulate-ldr", "--bank", bank).status == 0
+    assert table(bank, "patches")["exposure"].null_count == 0
