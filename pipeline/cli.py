@@ -30,6 +30,7 @@ from pipeline.logs import log, set_up_log
 from pipeline.options import (
     bank_option,
     common_options,
+    destination_of,
     export_options,
     ingest_options,
     log_options,
@@ -108,9 +109,14 @@ def score(context: click.Context, /, **_options: Any) -> None:
 @common_options
 @click.pass_context
 def export(context: click.Context, /, **_options: Any) -> None:
-    """Render the kept patches into the bank's arrays: hdr, ldr, patch_id."""
+    """Render the kept patches: into the bank's arrays hdr, ldr and patch_id, or into a folder of files.
+
+    A folder is made to hold the kept patches and no others: what is there and whole is left alone, what is missing,
+    truncated or of another recipe is written, and files of patches that are no longer kept are removed.
+    """
+    destination = destination_of(context)
     with _pipeline(context) as pipeline:
-        _finish(pipeline, pipeline.export())
+        _finish(pipeline, pipeline.export(destination))
 
 
 @commands.command()
@@ -122,9 +128,9 @@ def export(context: click.Context, /, **_options: Any) -> None:
 @click.pass_context
 def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -> None:
     """Do all four stages in one pass over SOURCES."""
-    discovery = _discover(sources)
+    discovery, destination = _discover(sources), destination_of(context)
     with _pipeline(context, create=True) as pipeline:
-        _finish(pipeline, pipeline.everything(discovery.files, _licences(context)), judged=True)
+        _finish(pipeline, pipeline.everything(discovery.files, _licences(context), destination), judged=True)
 
 
 @commands.command()
@@ -243,8 +249,11 @@ def _finish(pipeline: Pipeline, report: Report, judged: bool = False) -> None:
     `judged` commands take in sources, and count those that were rejected.
     """
     writer = pipeline.writer
+    pipeline.describe()
     counts = bank_status.count(writer.sources, writer.patches)
     for line in bank_status.summarize(counts, bank_status.size_on_disk(writer.path)):
+        click.echo(line)
+    for line in report.lines:
         click.echo(line)
     if report.patches:
         rate = report.patches / max(report.seconds, 1e-9)

@@ -14,6 +14,7 @@ from pipeline.bank import ExportSettings
 from pipeline.camera import CameraSettings
 from pipeline.crops import CropSettings
 from pipeline.errors import BankMismatch, ConfigError
+from pipeline.handover import CardSettings
 from pipeline.score import ScoreSettings
 from pipeline.sources import IngestSettings
 
@@ -57,6 +58,7 @@ class Settings(BaseModel):
     camera: CameraSettings = CameraSettings()
     score: ScoreSettings = ScoreSettings()
     export: ExportSettings = ExportSettings()
+    card: CardSettings = CardSettings()
     run: RunSettings = RunSettings()
 
     def stored(self) -> dict[str, Any]:
@@ -67,7 +69,8 @@ class Settings(BaseModel):
 # What a later command may change: new sources get another number of patches, patches are labelled anew.
 _CHANGEABLE = {
     *("ingest.sequences", "ingest.transfer", "crops.patches"),
-    *("score.threshold", "score.average", "score.min_saturated_fraction", "export.limit"),
+    *("score.threshold", "score.average", "score.min_saturated_fraction", "export.limit", "export.tar_patches"),
+    *(f"card.{key}" for key in CardSettings.model_fields),
 }
 # Fixed by the first export only.
 _FIXED_BY_EXPORT = {"export.shard_rows", "export.compression"}

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import pyarrow as pa
 from tqdm import tqdm
 
 from pipeline import work
 from pipeline.bank import BankWriter
 from pipeline.config import Settings
 from pipeline.logs import log
+from pipeline.records import derive_seed
 from pipeline.workers import Task, Workers
 
 FRAMES = 8  # of a sequence or video, at most, that one task decodes
@@ -25,17 +29,22 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Report:
-    """What a command did: `patches` finished, `failures` with their reasons, `seconds` of wall-clock time."""
+    """What a command did: `patches` finished, `failures` with their reasons, `seconds` of wall-clock time.
+
+    `lines` tell more of it, for people to read.
+    """
 
     patches: int = 0
     failures: list[work.Outcome] = field(default_factory=list)
     seconds: float = 0.0
+    lines: list[str] = field(default_factory=list)
 
     def add(self, other: Report) -> None:
         """Count in what another stage did; a patch that went through several stages is counted by its last."""
         self.patches = other.patches or self.patches
         self.failures += other.failures
         self.seconds += other.seconds
+        self.lines += other.lines
 
 
 class Driver:
@@ -60,10 +69,15 @@ class Driver:
         tasks: Iterable[Task],
         total: int,
         crashed: Callable[[Task, str], work.Outcome] | None = None,
+        fold: Callable[[], object] | None = None,
     ) -> Report:
-        """Run tasks of `total` patches together, fold their commits at intervals and at the end, and report."""
+        """Run tasks of `total` patches together, fold their commits at intervals and at the end, and report.
+
+        `fold` takes in what the tasks commit; by default, the bank does.
+        """
         report, start = Report(), time.monotonic()
         fold_at = start + FOLD_INTERVAL
+        fold = fold or self.writer.fold
         crashed = crashed or (lambda task, message: work.Outcome(task.name, reason=message))
         # The bar shows on a terminal only (disable=None).
         bar = tqdm(total=total, desc=title, unit=" patches", disable=None, leave=False)
@@ -78,15 +92,44 @@ class Driver:
                     else:
                         log.info("%s: %s, %d patches", outcome.path or task.name, title, outcome.patches)
                     if time.monotonic() > fold_at:
-                        fold_at = self._timed_fold()
+                        fold_at = _timed(fold)
         finally:
-            self.writer.fold()
+            fold()
         report.seconds = time.monotonic() - start
         return report
 
-    def _timed_fold(self) -> float:
-        """Fold, and return when to do so again."""
-        start = time.monotonic()
-        self.writer.fold()
-        now = time.monotonic()
-        return now + max(FOLD_INTERVAL, FOLD_SHARE * (now - start))
+
+def _timed(fold: Callable[[], object]) -> float:
+    """Fold, and return when to do so again."""
+    start = time.monotonic()
+    fold()
+    now = time.monotonic()
+    return now + max(FOLD_INTERVAL, FOLD_SHARE * (now - start))
+
+
+def choose(patches: pa.Table, positions: Sequence[int], count: int | None, seed: int) -> list[int]:
+    """Return a seeded choice of at most `count` positions in the patches table, ascending; all if count is None.
+
+    Patches are ranked by a hash of their identity, so that a larger count adds to a smaller one.
+    """
+    if count is None or count >= len(positions):
+        return sorted(positions)
+    identities = patches["patch_id"].to_numpy()
+    ranked = sorted(positions, key=lambda position: derive_seed(seed, str(identities[position]), 0, 0, "limit"))
+    return sorted(ranked[:count])
+
+
+def by_frames(patches: pa.Table, most: int) -> Iterator[pa.Table]:
+    """Cut patches in the order (source_id, frame, k) into slices of at most so many frames of one source."""
+    if patches.num_rows == 0:
+        return
+    sources = patches["source_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    frames = patches["frame"].to_numpy()
+    new_source = np.concatenate([[True], np.diff(sources) != 0])
+    new_frame = new_source | np.concatenate([[True], np.diff(frames) != 0])
+    # The number of each row's frame within its source: a slice begins at every `most`-th.
+    count = np.cumsum(new_frame) - 1
+    within = count - np.maximum.accumulate(np.where(new_source, count, 0))
+    bounds = [*np.flatnonzero(new_frame & (within % most == 0)).tolist(), patches.num_rows]
+    for start, stop in pairwise(bounds):
+        yield patches.slice(start, stop - start)

@@ -10,7 +10,9 @@ import click
 from click.core import ParameterSource
 
 from pipeline.config import Layer, Settings, parse_assignment, read_config, resolve
+from pipeline.delivery import Destination
 from pipeline.errors import UsageError
+from pipeline.handover import FORMATS
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,12 +112,30 @@ export_options = chain(
     option("--limit", type=int, help="Export at most so many patches, a seeded choice.  [default: all kept ones]"),
     option(
         "--format",
-        type=click.Choice(["zarr"]),
+        type=click.Choice(["zarr", *FORMATS]),
         default="zarr",
         show_default=True,
-        help="Where the pixels go; zarr: the bank's own arrays.",
+        help="Where the pixels go: the bank's arrays, or a folder of EXR and PNG, of bin/ and jpg/, of tars.",
+    ),
+    option(
+        "--out",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder of the other formats; it ends up with the kept patches and no others.  [default: BANK-FORMAT]",
     ),
 )
+
+
+def destination_of(context: click.Context) -> Destination | None:
+    """Return where an export goes: a folder, by default beside the bank; None for the bank's own arrays."""
+    form: str = context.params["format"]
+    out: Path | None = context.params["out"]
+    if form == "zarr":
+        if out is not None and context.get_parameter_source("out") == ParameterSource.COMMANDLINE:
+            raise UsageError("the format zarr goes into the bank; leave --out out, or name another --format")
+        return None
+    bank: Path = context.params["bank"].absolute()
+    return Destination(form, (out or bank.with_name(f"{bank.name.removesuffix('.zarr')}-{form}")).absolute())
 
 
 def resolve_settings(context: click.Context, stored: Layer) -> Settings:

@@ -8,21 +8,19 @@ resumes by being repeated.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import work
 from pipeline.bank import BankWriter, PatchArrays, ShardPlan, plan_shards
 from pipeline.config import Settings
-from pipeline.driver import FRAMES, Driver, Report
+from pipeline.delivery import Delivery, Destination, describe_bank
+from pipeline.driver import FRAMES, Driver, Report, by_frames, choose
 from pipeline.errors import UsageError
 from pipeline.intake import Intake
 from pipeline.licence import NO_LICENCES, Licences
-from pipeline.records import derive_seed
 from pipeline.rows import Row, relabel
 from pipeline.workers import Task, Workers
 
@@ -59,12 +57,15 @@ class Pipeline:
         self.writer.replace_patches(relabel(self.writer.patches, self.settings.score))
         return report
 
-    def export(self) -> Report:
-        """Render the kept patches that are not yet exported into the bank's arrays."""
-        patches = self.writer.patches
-        unscored = patches["score"].null_count
+    def export(self, destination: Destination | None = None) -> Report:
+        """Render the kept patches into a folder, or those not yet exported into the bank's own arrays."""
+        unscored = self.writer.patches["score"].null_count
         if unscored:
             raise UsageError(f"{unscored} patches have no score yet; run hdrprep score first")
+        return self._export_arrays() if destination is None else Delivery(self.driver, destination).export()
+
+    def _export_arrays(self) -> Report:
+        patches = self.writer.patches
         pending = self._to_export(patches)
         exported = patches["row"].drop_null().to_numpy()
         # Rows beyond the number of patches stand behind holes of an interrupted export: they move into these.
@@ -82,33 +83,34 @@ class Pipeline:
         arrays.resize(total)
         return report
 
-    def everything(self, paths: Sequence[Path], licences: Licences = NO_LICENCES) -> Report:
+    def everything(
+        self, paths: Sequence[Path], licences: Licences = NO_LICENCES, destination: Destination | None = None
+    ) -> Report:
         """Run all four stages; what new sources need is done in one pass over each frame."""
         report = self.intake.ingest(paths, licences, also_score=True)
         report.add(self.simulate())
         report.add(self.score())
-        exported = self.export()
+        exported = self.export(destination)
         report.failures += exported.failures
         report.seconds += exported.seconds
+        report.lines += exported.lines
         return report
+
+    def describe(self) -> None:
+        """Write the dataset card of the bank's arrays anew, if anything was exported into them."""
+        describe_bank(self.writer, self.settings)
 
     def _to_export(self, patches: pa.Table) -> list[int]:
         """Return the positions of the patches to export now, ascending."""
         kept = pc.equal(patches["verdict"], "kept")
         pending = pc.indices_nonzero(pc.and_(kept, pc.is_null(patches["row"]))).to_pylist()
         limit = self.settings.export.limit
-        if limit is None:
-            return list(pending)
-        # A seeded subset: patches are ranked by a hash of their identity, so that a larger limit adds to a smaller one.
-        room = max(0, limit - len(patches) + patches["row"].null_count)
-        identities = patches["patch_id"].to_numpy()
-        seed = self.settings.ingest.seed
-        ranked = sorted(pending, key=lambda position: derive_seed(seed, str(identities[position]), 0, 0, "limit"))
-        return sorted(ranked[:room])
+        room = None if limit is None else max(0, limit - len(patches) + patches["row"].null_count)
+        return choose(patches, pending, room, self.settings.ingest.seed)
 
     def _frame_tasks(self, pending: pa.Table) -> Iterator[Task]:
         sources = self._sources_by_id()
-        for rows in _by_frames(pending, FRAMES):
+        for rows in by_frames(pending, FRAMES):
             source = sources[rows["source_id"][0].as_py()]
             yield Task((self.driver.place, source, rows.to_pylist(), self.settings), source["path"], rows.num_rows)
 
@@ -121,19 +123,3 @@ class Pipeline:
 
     def _sources_by_id(self) -> dict[str, Row]:
         return {row["source_id"]: row for row in self.writer.sources.to_pylist() if row["source_id"] is not None}
-
-
-def _by_frames(patches: pa.Table, most: int) -> Iterator[pa.Table]:
-    """Cut a table in the order (source_id, frame, k) into slices of at most so many frames of one source."""
-    if patches.num_rows == 0:
-        return
-    sources = patches["source_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    frames = patches["frame"].to_numpy()
-    new_source = np.concatenate([[True], np.diff(sources) != 0])
-    new_frame = new_source | np.concatenate([[True], np.diff(frames) != 0])
-    # The number of each row's frame within its source: a slice begins at every `most`-th.
-    count = np.cumsum(new_frame) - 1
-    within = count - np.maximum.accumulate(np.where(new_source, count, 0))
-    bounds = [*np.flatnonzero(new_frame & (within % most == 0)).tolist(), patches.num_rows]
-    for start, stop in pairwise(bounds):
-        yield patches.slice(start, stop - start)
