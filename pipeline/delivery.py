@@ -30,15 +30,18 @@ from pipeline.handover import (
     StoredFiles,
     card_text,
     digest_of,
+    doubtful_files,
     make_card,
     make_plan,
     recover,
     wanted_rows,
+    without_content,
 )
 from pipeline.status import format_bytes
 from pipeline.workers import Task
 
 PATCHES = 1024  # at most, of a few frames, that one task writes
+READ = 256  # files that one task reads again
 
 _PARQUET, _ZARR = "application/x-parquet", "application/vnd+zarr"
 _ARRAYS = (
@@ -72,7 +75,8 @@ class Delivery:
         with self.folder.owned(self.form):
             known = recover(self.folder)
             self._refuse_other_bank(known)
-            plan = make_plan(self._wanted(), known, self.folder.files(self.form), self.form)
+            plan = make_plan(self._wanted(), known, self._read_files(known), self.form)
+            self.folder.prepare()
             self.folder.remove(plan.stale)
             ledger = Ledger(self.folder, plan, self._describe)
             work = packing.pack_shard if self.form.sharded else packing.pack_frames
@@ -91,6 +95,19 @@ class Delivery:
         chosen = choose(patches, kept, settings.export.limit, settings.ingest.seed)
         rows = patches.take(pa.array(chosen, pa.int64()))
         return wanted_rows(rows, self.writer.sources, self.form, settings.export.tar_patches)
+
+    def _read_files(self, known: pa.Table | None) -> pa.Table:
+        """Return the files that lie in the folder; those that were touched are read, and told apart if they differ."""
+        files = self.folder.files(self.form)
+        doubtful = doubtful_files(files, known, self.form)
+        tasks = [
+            Task((self.folder.path, dict(zip(*some.to_pydict().values(), strict=True))), str(self.folder.path))
+            for start in range(0, doubtful.num_rows, READ)
+            for some in [doubtful.slice(start, READ)]
+        ]
+        # What cannot be read at all is written anew, too.
+        results = self.driver.workers.map(packing.find_wrong, tasks, lambda task, _: list(task.arguments[1]))
+        return without_content(files, [path for _, wrong in results for path in wrong])
 
     def _refuse_other_bank(self, known: pa.Table | None) -> None:
         """Raise UsageError where the folder holds patches of sources that this bank does not know."""

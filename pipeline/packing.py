@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.bank import commit_key
 from pipeline.errors import SourceError
-from pipeline.handover import FORMATS, SHARD, Folder, Format, Rendered, write_shard
+from pipeline.handover import FORMATS, SHARD, Folder, Format, Rendered, digest_of, write_shard
 from pipeline.rows import Row
 from pipeline.work import Outcome, Place, reopen_with_rows, single_threaded
 
@@ -60,6 +60,11 @@ def pack_shard(
     done = [{**row, "clipped_values": count} | _facts(SHARD, facts) for row, count in zip(rows, clipped, strict=True)]
     _commit(target, done, schema)
     return Outcome("", len(done))
+
+
+def find_wrong(folder: Path, listed: Mapping[str, str]) -> list[str]:
+    """Return those of the listed files, path to SHA-256, whose content is another."""
+    return [path for path, digest in listed.items() if digest_of(folder / path) != digest]
 
 
 def _pack(target: Folder, form: Format, patch: Rendered) -> Row:

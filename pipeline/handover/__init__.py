@@ -15,7 +15,7 @@ from pipeline.handover.card import CardSettings, Holdings, StoredFile, StoredFil
 from pipeline.handover.folder import CARD, TABLE, Folder, digest_of
 from pipeline.handover.formats import FORMATS, SHARD, SPLITS, Format
 from pipeline.handover.ledger import Ledger, recover
-from pipeline.handover.manifest import Plan, make_plan, wanted_rows
+from pipeline.handover.manifest import Plan, doubtful_files, make_plan, wanted_rows, without_content
 from pipeline.handover.rendered import Rendered
 from pipeline.handover.webdataset import write_shard
 
@@ -36,9 +36,11 @@ __all__ = [
     "StoredFiles",
     "card_text",
     "digest_of",
+    "doubtful_files",
     "make_card",
     "make_plan",
     "recover",
     "wanted_rows",
+    "without_content",
     "write_shard",
 ]

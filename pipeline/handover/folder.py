@@ -29,6 +29,7 @@ from pipeline.handover.formats import Format
 FOLDER_VERSION = 1
 MARK, TABLE, CARD = "hdrprep.json", "patches.parquet", "croissant.json"
 _BLOCK = 2**20  # bytes
+_LISTING = pa.schema([("path", pa.string()), ("bytes", pa.int64()), ("touched", pa.bool_())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,14 @@ class Folder:
                 f"another process is exporting to {self.path}; wait for it or name another --out"
             ) from None
         with lock:
-            shutil.rmtree(self._scratch, ignore_errors=True)  # what a killed run left unfinished
-            with self.writing():
-                self._scratch.mkdir(parents=True)
-                self._commits.mkdir(exist_ok=True)
             yield
+
+    def prepare(self) -> None:
+        """Make room for unfinished files and commits; what a killed run left unfinished goes."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        with self.writing():
+            self._scratch.mkdir(parents=True)
+            self._commits.mkdir(exist_ok=True)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -100,12 +104,17 @@ class Folder:
         return self.place(TABLE, lambda beside: pq.write_table(rows, beside, compression="zstd"))
 
     def files(self, form: Format) -> pa.Table:
-        """Return `path` and `bytes` of the files in the folder that are named as the format names its files."""
-        found = [pa.table({"path": pa.array([], pa.string()), "bytes": pa.array([], pa.int64())})]
+        """Return the files in the folder that are named as the format names its files.
+
+        Columns `path`, `bytes`, and `touched`: whether it was written after the table was, and may be another now.
+        """
+        table = self.path / TABLE
+        since = table.stat().st_mtime_ns if table.exists() else 0
+        found = [_LISTING.empty_table()]
         for split in form.folders():
             for member in form.members.values():
                 pattern = re.compile(rf"(patches-)?\d+{re.escape(member.suffix)}")
-                found.append(_listing(self.path, split + member.folder, pattern))
+                found.append(_listing(self.path, split + member.folder, pattern, since))
         return pa.concat_tables(found)
 
     def remove(self, paths: Iterable[str]) -> None:
@@ -164,13 +173,15 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _listing(top: Path, folder: str, pattern: re.Pattern[str]) -> pa.Table:
+def _listing(top: Path, folder: str, pattern: re.Pattern[str], since: int) -> pa.Table:
     paths: list[str] = []
     sizes: list[int] = []
+    touched: list[bool] = []
     if (top / folder).is_dir():
         with os.scandir(top / folder) as entries:
             for entry in entries:
                 if pattern.fullmatch(entry.name) and entry.is_file():
                     paths.append(folder + entry.name)
                     sizes.append(entry.stat().st_size)
-    return pa.table({"path": pa.array(paths, pa.string()), "bytes": pa.array(sizes, pa.int64())})
+                    touched.append(entry.stat().st_mtime_ns >= since)
+    return pa.table([paths, sizes, touched], schema=_LISTING)

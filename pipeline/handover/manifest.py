@@ -3,7 +3,7 @@
 The manifest is a table with one row a patch: the columns of the bank's patches table (`row` apart), the licence and
 attribution of its source, and for each file of the format `NAME_path`, `NAME_bytes`, `NAME_sha256`. It is also how a
 repeated export knows what is done: a file counts as done if the manifest has a row of the same numbers for it and the
-folder a file of that size.
+folder a file of that size. Files that were written after the table are read again (`doubtful_files`).
 """
 
 from __future__ import annotations
@@ -77,6 +77,24 @@ def make_plan(wanted: pa.Table, manifest: pa.Table | None, files: pa.Table, form
     if form.sharded:
         done = _whole_shards(done, wanted, manifest)
     return Plan(_with_facts(wanted, known, done, form), ~done, stale)
+
+
+def doubtful_files(files: pa.Table, manifest: pa.Table | None, form: Format) -> pa.Table:
+    """Return `path` and `sha256` of the files that the manifest lists and that were touched after it was written."""
+    known = [pa.table({"path": pa.array([], pa.string()), "sha256": pa.array([], pa.string())})]
+    for name in form.members:
+        columns = [f"{name}_path", f"{name}_sha256"]
+        if manifest is not None and set(columns) <= set(manifest.column_names):
+            known.append(manifest.select(columns).rename_columns(["path", "sha256"]))
+    listed = pa.concat_tables(known).group_by("path").aggregate([("sha256", "max")]).rename_columns(["path", "sha256"])
+    return listed.filter(_is_in(listed["path"], files["path"].filter(files["touched"])))
+
+
+def without_content(files: pa.Table, paths: Iterable[str]) -> pa.Table:
+    """Return the listing of files with those that hold something else marked by a size that no file has."""
+    wrong = pc.is_in(files["path"], value_set=pa.array(list(paths), pa.string()))
+    sizes = pc.if_else(wrong, pa.scalar(-1, pa.int64()), files["bytes"])
+    return files.set_column(files.schema.get_field_index("bytes"), "bytes", sizes)
 
 
 def read_rows(path: Path) -> pa.Table | None:
