@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import struct
@@ -13,7 +15,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,22 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline import cli
+from pipeline import cli, handover, packing
+from pipeline.bank import BankWriter
+from pipeline.bank.files import replace_file
 from pipeline.camera import render
+from pipeline.config import resolve
+from pipeline.delivery import Delivery, Destination
+from pipeline.driver import Driver
 from pipeline.frames import read_frames
+from pipeline.handover import Folder
+from pipeline.handover import folder as folder_module
 from pipeline.records import Recipe
+from pipeline.workers import Task
 from tests.pipeline.banks import array, table
 from tests.pipeline.conftest import Result
 
+ROOT = Path(__file__).parents[2]
 Command = Callable[..., Result]
 Rows = list[dict[str, Any]]
 FORMATS = ("files", "hdrcnn", "webdataset")
@@ -368,6 +379,87 @@ def test_a_killed_export_ends_as_an_uninterrupted_one(
     assert tree(out) == tree(tmp_path / "whole")
 
 
+class Killed(BaseException):
+    """The end of the process, where a test wants it."""
+
+
+class InThisProcess:
+    """Workers that are none: each task is done here, one after the other."""
+
+    def map(self, function: Callable[..., Any], tasks: Iterable[Task], _crashed: object) -> Iterator[tuple[Task, Any]]:
+        for task in tasks:
+            yield task, function(*task.arguments)
+
+
+class Mortal:
+    """What replaces files until, at a step that is given, the process is dead: then nothing is written any more.
+
+    A step is half a replacement: dead before the rename, or after it.
+    """
+
+    def __init__(self, dead_at: int) -> None:
+        self.step, self.dead_at = 0, dead_at
+
+    def replace_file(self, path: Path, write: Callable[[Path], None], folder: Path | None = None) -> None:
+        self._live()
+        replace_file(path, write, folder)
+        self._live()
+
+    def _live(self) -> None:
+        self.step += 1
+        if self.step >= self.dead_at:
+            raise Killed
+
+
+def deliver(bank: Path, form: str, out: Path) -> None:
+    with BankWriter.open(bank) as writer:
+        settings = resolve([writer.attributes["config"], {"export": {"tar_patches": 3, "limit": 5}}])
+        driver = Driver(writer, InThisProcess(), settings)  # type: ignore[arg-type]
+        Delivery(driver, Destination(form, out)).export()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_dead_at_any_step_it_ends_the_same(
+    form: str, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "single_threaded", lambda: None)
+    whole = Mortal(10**9)
+    monkeypatch.setattr(folder_module, "replace_file", whole.replace_file)
+    deliver(bank, form, tmp_path / "whole")
+    expected = tree(tmp_path / "whole")
+    for dead_at in range(1, whole.step + 1):
+        monkeypatch.setattr(folder_module, "replace_file", Mortal(dead_at).replace_file)
+        out = tmp_path / str(dead_at)
+        with pytest.raises(Killed):
+            deliver(bank, form, out)
+        monkeypatch.setattr(folder_module, "replace_file", replace_file)
+        deliver(bank, form, out)
+        assert tree(out) == expected, dead_at
+    assert whole.step > 10
+
+
+@pytest.mark.parametrize("form", ["hdrcnn", "webdataset"])
+def test_a_full_disk_is_one_sentence(form: str, hdrprep: Command, bank: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["-m", "pipeline.cli", "export", "--bank", bank, "--format", form, "--out", out, "--workers", "1"]
+    # Tables of some kilobytes can be written, the files cannot: as on a disk that is full.
+    limited = f"ulimit -f 40; exec {shlex.join([sys.executable, *map(str, words)])}"
+    ended = subprocess.run(["/bin/bash", "-c", limited], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.strip() == f"hdrprep: error: {out} cannot be written (File too large)"
+    export(hdrprep, bank, form, out)
+    export(hdrprep, bank, form, tmp_path / "fresh")
+    assert tree(out) == tree(tmp_path / "fresh")
+
+
+def test_a_second_process_is_refused(hdrprep: Command, bank: Path, tmp_path: Path) -> None:
+    export(hdrprep, bank, "files", tmp_path / "out")
+    with Folder(tmp_path / "out").owned(handover.FORMATS["files"]):
+        result = hdrprep("export", "--bank", bank, "--format", "files", "--out", tmp_path / "out")
+    assert result.status == 1
+    assert result.err.splitlines()[-1].startswith("hdrprep: error: another process is exporting to")
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_one_worker_or_two_in_any_order_make_the_same_folder(
     form: str, hdrprep: Command, bank: Path, tmp_path: Path
@@ -471,3 +563,29 @@ def test_the_bank_s_card_follows_its_tables(hdrprep: Command, bank: Path) -> Non
     assert hdrprep("score", "--bank", bank, "--threshold", "1e9").status == 0
     (stored, *_) = json.loads((bank / "croissant.json").read_text())["distribution"]
     assert stored["sha256"] == hashlib.sha256((bank / "tables" / "patches.parquet").read_bytes()).hexdigest()
+
+
+# What the documents say
+
+
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="runs in a checkout only")
+def test_the_code_of_the_document_reads_the_exports(
+    hdrprep: Command, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for form in FORMATS:
+        assert hdrprep("export", "--bank", bank, "--format", form).status == 0
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
+    results: list[dict[str, Any]] = []
+    for code in blocks:
+        results.append({})
+        exec(compile(code, "docs/export.md", "exec"), results[-1])  # noqa: S102
+    _, files, hdrcnn, shards = results
+    hdr, ldr = truth(bank, files["patch"])
+    np.testing.assert_array_equal(files["hdr"], hdr.astype(np.float16))
+    np.testing.assert_array_equal(files["ldr"], ldr)
+    by_id = {str(row["patch_id"]): row for row in kept(bank)}
+    hdr, ldr = truth(bank, by_id[hdrcnn["file"].stem])
+    np.testing.assert_array_equal(hdrcnn["hdr"], hdr)
+    np.testing.assert_array_equal(hdrcnn["ldr"], ldr)
+    assert shards["recipe"]["exposure"] == by_id[shards["key"]]["exposure"]
