@@ -81,13 +81,15 @@ def make_plan(wanted: pa.Table, manifest: pa.Table | None, files: pa.Table, form
 
 def doubtful_files(files: pa.Table, manifest: pa.Table | None, form: Format) -> pa.Table:
     """Return `path` and `sha256` of the files that the manifest lists and that were touched after it was written."""
+    touched = files["path"].filter(files["touched"])
     known = [pa.table({"path": pa.array([], pa.string()), "sha256": pa.array([], pa.string())})]
     for name in form.members:
         columns = [f"{name}_path", f"{name}_sha256"]
         if manifest is not None and set(columns) <= set(manifest.column_names):
-            known.append(manifest.select(columns).rename_columns(["path", "sha256"]))
-    listed = pa.concat_tables(known).group_by("path").aggregate([("sha256", "max")]).rename_columns(["path", "sha256"])
-    return listed.filter(_is_in(listed["path"], files["path"].filter(files["touched"])))
+            listed = manifest.select(columns).rename_columns(["path", "sha256"])
+            known.append(listed.filter(_is_in(listed["path"], touched)))
+    distinct = pa.concat_tables(known).group_by("path").aggregate([("sha256", "max")])
+    return distinct.rename_columns(["path", "sha256"])
 
 
 def without_content(files: pa.Table, paths: Iterable[str]) -> pa.Table:
