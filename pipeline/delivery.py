@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import packing
-from pipeline.bank import BankWriter, PatchArrays, writing
-from pipeline.bank.files import replace_file
-from pipeline.bank.schema import table_path
+from pipeline.bank import BankWriter, LocalStorage, PatchArrays, writing
+from pipeline.bank.schema import table_key
 from pipeline.config import Settings
 from pipeline.driver import FRAMES, Driver, Report, by_frames, choose
 from pipeline.errors import UsageError
@@ -29,7 +29,6 @@ from pipeline.handover import (
     StoredFile,
     StoredFiles,
     card_text,
-    digest_of,
     doubtful_files,
     make_card,
     make_plan,
@@ -64,7 +63,8 @@ class Delivery:
     def __init__(self, driver: Driver, destination: Destination) -> None:
         self.driver, self.writer, self.settings = driver, driver.writer, driver.settings
         self.form, self.folder = FORMATS[destination.form], Folder(destination.folder)
-        if self.writer.path in (self.folder.path, *self.folder.path.parents):
+        bank = self.writer.storage
+        if isinstance(bank, LocalStorage) and bank.path in (self.folder.path, *self.folder.path.parents):
             raise UsageError(f"{self.folder.path} lies in the bank; name another --out")
 
     def export(self) -> Report:
@@ -146,16 +146,16 @@ class Delivery:
 
 def describe_bank(writer: BankWriter, settings: Settings) -> None:
     """Write the dataset card of a bank's arrays, if there are any."""
-    bank = writer.path
+    bank = writer.storage
     if not PatchArrays.exist(bank):
         return
-    table = table_path(bank, "patches")
+    table = bank.read(table_key("patches"))
+    stored = StoredFile(table_key("patches"), _PARQUET, len(table), hashlib.sha256(table).hexdigest())
+    files = [StoredFiles(name, _ZARR, [f"{name}/**"]) for name in ("hdr", "ldr", "patch_id")]
+    exported = writer.patches.filter(pc.is_valid(writer.patches["row"]))
+    card = make_card(settings.card, Holdings(exported, writer.sources, stored, files, _ARRAYS))
     with writing(bank):
-        stored = StoredFile(str(table.relative_to(bank)), _PARQUET, table.stat().st_size, digest_of(table))
-        files = [StoredFiles(name, _ZARR, [f"{name}/**"]) for name in ("hdr", "ldr", "patch_id")]
-        exported = writer.patches.filter(pc.is_valid(writer.patches["row"]))
-        card = make_card(settings.card, Holdings(exported, writer.sources, stored, files, _ARRAYS))
-        replace_file(bank / CARD, lambda beside: _write_text(beside, card_text(card)))
+        bank.write(CARD, card_text(card).encode())
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pipeline import status
-from pipeline.bank import BankReader, BankWriter
+from pipeline.bank import BankReader, BankWriter, open_storage
 from pipeline.bank.reader import bank_attributes
 from pipeline.camera import CameraSettings, cut, draw_camera, render, resolve_exposure
 from pipeline.config import check_against_bank, resolve
@@ -64,7 +64,7 @@ def _fill_bank(bank: Path, scenes: list[Path], workers: int | None) -> None:
     settings = resolve([BANK, {"run": {"workers": workers}}])
     attributes = {"seed": settings.ingest.seed, "config": settings.stored(), "versions": versions()}
     try:
-        check_against_bank(settings, bank_attributes(bank)["config"], exported=True)
+        check_against_bank(settings, bank_attributes(open_storage(bank))["config"], exported=True)
         opened = BankWriter.open(bank)
     except BankMissing:
         opened = BankWriter.create(bank, attributes)

@@ -9,10 +9,12 @@ from typing import Any, ParamSpec, TypeVar
 import click
 from click.core import ParameterSource
 
+from pipeline.bank import Storage, open_storage
 from pipeline.config import Layer, Settings, parse_assignment, read_config, resolve
 from pipeline.delivery import Destination
 from pipeline.errors import UsageError
 from pipeline.handover import FORMATS
+from pipeline.remote import is_url, path_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,15 +54,28 @@ def chain(*decorators: Decorator[..., Any]) -> Decorator[..., Any]:
     return apply
 
 
-def _local_bank(_context: click.Context, _parameter: click.Parameter, bank: str) -> Path:
-    if "://" in bank:
-        raise UsageError(f"the bank {bank} is a URL, and this version keeps banks in local directories; name one")
-    return Path(bank)
+class _SourcePath(click.ParamType[Path]):
+    """A path of this machine or a URL."""
+
+    name = "path"
+
+    def convert(self, value: str | Path, _parameter: click.Parameter | None, _context: click.Context | None) -> Path:
+        return path_of(value)
+
+
+def _open_storage(_context: click.Context, _parameter: click.Parameter, bank: str) -> Storage:
+    return open_storage(bank if is_url(bank) else Path(bank).absolute())
 
 
 bank_option = option(
-    "--bank", metavar="PATH", default="patches.zarr", show_default=True, callback=_local_bank, help="The patch bank."
+    "--bank",
+    metavar="PATH_OR_URL",
+    default="patches.zarr",
+    show_default=True,
+    callback=_open_storage,
+    help="The patch bank.",
 )
+source_path = _SourcePath()
 log_options = chain(
     click.option("-v", "--verbose", is_flag=True, help="Log each finished source."),
     click.option("--log-json", is_flag=True, help="Log as JSON, a line each."),
@@ -74,9 +89,7 @@ common_options = chain(
     option("--source-timeout", type=float, help="Seconds that decoding one frame may take.  [default: 300]"),
     log_options,
 )
-sources_argument = click.argument(
-    "sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCES..."
-)
+sources_argument = click.argument("sources", nargs=-1, required=True, type=source_path, metavar="SOURCES...")
 transfer_option = option(
     "--transfer",
     type=click.Choice(["linear", "pq", "hlg", "srgb"]),
@@ -134,8 +147,10 @@ def destination_of(context: click.Context) -> Destination | None:
         if out is not None and context.get_parameter_source("out") == ParameterSource.COMMANDLINE:
             raise UsageError("the format zarr goes into the bank; leave --out out, or name another --format")
         return None
-    bank: Path = context.params["bank"].absolute()
-    return Destination(form, (out or bank.with_name(f"{bank.name.removesuffix('.zarr')}-{form}")).absolute())
+    bank: Storage = context.params["bank"]
+    folder, _, name = bank.name.rstrip("/").rpartition("/")
+    beside = Path.cwd() if is_url(bank.name) else Path(folder)
+    return Destination(form, (out or beside / f"{name.removesuffix('.zarr')}-{form}").absolute())
 
 
 def resolve_settings(context: click.Context, stored: Layer) -> Settings:

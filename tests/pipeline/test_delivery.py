@@ -403,6 +403,7 @@ class Mortal:
     def replace_file(self, path: Path, write: Callable[[Path], None], folder: Path | None = None) -> None:
         self.step += 1
         if self.step >= self.dead_at:
+            path.parent.mkdir(parents=True, exist_ok=True)
             ((folder or path.parent) / f".{path.name}.unfinished").write_text("some")
             raise Killed
         replace_file(path, write, folder)

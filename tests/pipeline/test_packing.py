@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import packing, work
-from pipeline.bank import PATCHES_SCHEMA, SOURCES_SCHEMA
+from pipeline.bank import PATCHES_SCHEMA, SOURCES_SCHEMA, LocalStorage
 from pipeline.bank.commits import list_commits, read_commit
 from pipeline.config import resolve
 from pipeline.errors import OutputError
@@ -32,10 +32,14 @@ class Case:
     """A source with three scored patches, and a folder that is ready for them."""
 
     def __init__(self, source: Path, top: Path, form: str) -> None:
-        self.place, self.out, self.form = Place(top / "bank.zarr", 60.0), Folder(top / "out"), FORMATS[form]
+        self.place, self.out, self.form = (
+            Place(LocalStorage(top / "bank.zarr"), 60.0),
+            Folder(top / "out"),
+            FORMATS[form],
+        )
         self.file = Path(shutil.copy(source, top / source.name))
         work.ingest_source(self.place, work.find(self.file), SETTINGS, also_score=True)
-        ((patches, row),) = map(read_commit, list_commits(self.place.bank))
+        ((patches, row),) = (read_commit(self.place.bank, key) for key in list_commits(self.place.bank))
         assert row is not None
         sources = pa.Table.from_pylist([row], schema=SOURCES_SCHEMA)
         self.source = row
