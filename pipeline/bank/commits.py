@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.bank.files import replace_table, writing
-from pipeline.bank.schema import PATCHES_SCHEMA
+from pipeline.bank.schema import PATCHES_SCHEMA, complete
 
 _SOURCE_KEY = b"hdrprep.source"
 
@@ -53,4 +53,5 @@ def read_commit(path: Path) -> tuple[pa.Table, dict[str, Any] | None]:
     """Return a commit's rows and its source's row."""
     table = pq.read_table(path)
     encoded = (table.schema.metadata or {}).get(_SOURCE_KEY)
-    return table.replace_schema_metadata(None).cast(PATCHES_SCHEMA), None if encoded is None else json.loads(encoded)
+    # Whoever was interrupted may have been an earlier version.
+    return complete(table, PATCHES_SCHEMA), None if encoded is None else json.loads(encoded)

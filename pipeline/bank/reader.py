@@ -14,7 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.bank.arrays import PatchArrays
-from pipeline.bank.schema import FORMAT_VERSION, PATCHES_SCHEMA, SOURCES_SCHEMA, table_path
+from pipeline.bank.schema import (
+    FORMAT_VERSION,
+    PATCHES_SCHEMA,
+    SOURCES_SCHEMA,
+    complete,
+    missing_columns,
+    table_path,
+)
 from pipeline.errors import BankDamaged, BankMissing, BankVersionError
 
 
@@ -37,11 +44,20 @@ def bank_attributes(path: Path) -> dict[str, Any]:
 
 
 def read_table(path: Path, name: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-    """Return a bank's table, all columns or the named ones. Raises BankDamaged where it cannot be read."""
+    """Return a bank's table, all columns or the named ones.
+
+    Columns that an earlier version did not write yet read as null. Raises BankDamaged where the table cannot be read,
+    or lacks what every version writes.
+    """
     file = table_path(path, name)
     wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns])
     try:
-        return pq.read_table(file, columns=wanted.names).cast(wanted)
+        with pq.ParquetFile(file) as parquet:
+            present = parquet.schema_arrow.names
+            missing = missing_columns(name, present, wanted.names)
+            if missing:
+                raise BankDamaged(f"the table {file} has no column {missing[0]}, it is damaged or was changed")
+            return complete(parquet.read([column for column in wanted.names if column in present]), wanted)
     except (OSError, pa.ArrowException, ValueError) as error:
         detail = str(error).splitlines()[0][:160]
         raise BankDamaged(f"the table {file} cannot be read, it is damaged or missing ({detail})") from error
