@@ -281,7 +281,7 @@ def _fold(bank: Path) -> float:
         index = writer.patches.schema.get_field_index("frame_negative_pixels")
         patches = writer.patches.set_column(index, writer.patches.schema.field(index), changed)
         for number in range(20):
-            write_commit(bank, str(number), patches.slice(number * patches.num_rows // 20, 250))
+            write_commit(writer.storage, str(number), patches.slice(number * patches.num_rows // 20, 250))
         start = time.monotonic()
         assert writer.fold() == 20
         return time.monotonic() - start
@@ -289,8 +289,8 @@ def _fold(bank: Path) -> float:
 
 def _plan(bank: Path, more: dict[str, dict[str, Any]] | None = None) -> float:
     with _pipeline(bank, _Idle, more) as pipeline:
-        if not PatchArrays.exist(bank):
-            PatchArrays.create(bank, 512, pipeline.settings.export)
+        if not PatchArrays.exist(pipeline.writer.storage):
+            PatchArrays.create(pipeline.writer.storage, 512, pipeline.settings.export)
         start = time.monotonic()
         try:
             pipeline.export()

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from pipeline import status as bank_status
-from pipeline.bank import BankReader, BankWriter, PatchArrays
+from pipeline.bank import BankReader, BankWriter, PatchArrays, Storage
 from pipeline.bank.reader import bank_attributes
 from pipeline.config import check_against_bank
 from pipeline.demo import make_demo
@@ -36,6 +36,7 @@ from pipeline.options import (
     option,
     resolve_settings,
     score_options,
+    source_path,
     sources_argument,
     transfer_option,
 )
@@ -130,12 +131,12 @@ def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -
 @commands.command()
 @bank_option
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def status(bank: Path, as_json: bool) -> None:
+def status(bank: Storage, as_json: bool) -> None:
     """Show the progress of a bank and the yield of each source."""
     reader = BankReader(bank)
     sources, patches = reader.sources(), reader.patches(bank_status.PATCH_COLUMNS)
     counts = bank_status.count(sources, patches)
-    size = bank_status.size_on_disk(bank)
+    size = reader.storage.total()
     if as_json:
         click.echo(json.dumps({**counts, "bytes": size}))
         return
@@ -165,7 +166,7 @@ def failures(context: click.Context, /, retry: str | None, **_options: Any) -> N
 
 
 @commands.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=source_path)
 @transfer_option
 def inspect(file: Path, transfer: Transfer | None) -> None:
     """Show what the reader sees in FILE: format, size, colour, scale, luminance, and what had to be repaired."""
@@ -203,7 +204,7 @@ def _discover(sources: tuple[Path, ...]) -> Discovery:
 def _pipeline(context: click.Context, create: bool = False) -> Iterator[Pipeline]:
     """Open the bank and the workers for a command, its settings resolved and checked."""
     set_up_log(context.params["verbose"], context.params["log_json"])
-    bank: Path = context.params["bank"].absolute()
+    bank: Storage = context.params["bank"]
     try:
         stored = bank_attributes(bank)
     except BankMissing:
@@ -220,7 +221,7 @@ def _pipeline(context: click.Context, create: bool = False) -> Iterator[Pipeline
         "versions": versions() if stored is None else stored["versions"],
     }
     opened = BankWriter.create(bank, attributes) if stored is None else BankWriter.open(bank)
-    with opened as writer, Workers(settings.run) as workers:
+    with opened as writer, Workers(settings.run, bank.in_process) as workers:
         writer.set_attributes(attributes)
         yield Pipeline(writer, workers, settings)
 
@@ -244,7 +245,7 @@ def _finish(pipeline: Pipeline, report: Report, judged: bool = False) -> None:
     """
     writer = pipeline.writer
     counts = bank_status.count(writer.sources, writer.patches)
-    for line in bank_status.summarize(counts, bank_status.size_on_disk(writer.path)):
+    for line in bank_status.summarize(counts, writer.storage.total()):
         click.echo(line)
     if report.patches:
         rate = report.patches / max(report.seconds, 1e-9)

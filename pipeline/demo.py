@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from pipeline import status
-from pipeline.bank import BankReader, BankWriter
+from pipeline.bank import BankReader, BankWriter, open_storage
 from pipeline.bank.reader import bank_attributes
 from pipeline.camera import CameraSettings, cut, draw_camera, render, resolve_exposure
 from pipeline.config import check_against_bank, resolve
@@ -67,7 +67,7 @@ def _fill_bank(bank: Path, scenes: list[Path], workers: int | None) -> None:
     settings = resolve([BANK, {"run": {"workers": workers}}])
     attributes = {"seed": settings.ingest.seed, "config": settings.stored(), "versions": versions()}
     try:
-        stored = bank_attributes(bank)
+        stored = bank_attributes(open_storage(bank))
         check_against_bank(settings, stored["config"], exported=True)
         attributes["versions"] = stored["versions"]
         opened = BankWriter.open(bank)

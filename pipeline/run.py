@@ -82,9 +82,9 @@ class Pipeline:
         pending = sorted({*pending, *moved})
         if not pending:
             return Report()
-        if not PatchArrays.exist(self.writer.path):
-            PatchArrays.create(self.writer.path, self.settings.crops.patch_size, self.settings.export)
-        arrays = PatchArrays(self.writer.path, "r+")
+        if not PatchArrays.exist(self.writer.storage):
+            PatchArrays.create(self.writer.storage, self.settings.crops.patch_size, self.settings.export)
+        arrays = PatchArrays(self.writer.storage, "r+")
         arrays.resize(max(total, arrays.hdr.shape[0]))
         plans = plan_shards(exported[exported < total], pending, arrays.shard_rows)
         report = self.driver.collect("export", work.export_shard, self._shard_tasks(patches, plans), len(pending))

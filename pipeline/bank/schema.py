@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 FORMAT_VERSION = 1
 
@@ -81,9 +81,18 @@ _REQUIRED = {
 }
 
 
-def table_path(bank: Path, name: str) -> Path:
-    """Return where a table (`sources`, `patches`) lies."""
-    return bank / "tables" / f"{name}.parquet"
+def table_key(name: str) -> str:
+    """Return which file of a bank holds a table (`sources`, `patches`)."""
+    return f"tables/{name}.parquet"
+
+
+def encode_table(table: pa.Table) -> bytes:
+    """Return a table as a Parquet file, compressed by zstd."""
+    sink = pa.BufferOutputStream()
+    # Of numbers that are hardly ever equal a dictionary would be tried in vain, for half of the time that this takes.
+    repeated = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    pq.write_table(table, sink, compression="zstd", use_dictionary=repeated)
+    return bytes(sink.getvalue())
 
 
 def missing_columns(name: str, present: Iterable[str], wanted: Iterable[str]) -> list[str]:
