@@ -2,8 +2,9 @@
 
     python benchmarks/catalogue.py [--frames 2000] [--patches 250] [--out FILE.json]
 
-Each step runs in a process of its own. `seconds` is its wall-clock time from start to end, imports included, `within`
-that of the step alone where it is no whole command, and `peak_mb` the largest resident set of that process.
+Each step runs in a process of its own. `seconds` is its wall-clock time from start to end, imports included, `cpu` the
+time that it kept a core busy, `within` the wall-clock time of the step alone where it is no whole command, and `peak_mb`
+the largest resident set of that process.
 """
 
 from __future__ import annotations
@@ -61,10 +62,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         figures = _measure_all(Path(folder), options.frames, options.patches)
-    print(f"{'step':<34} {'seconds':>8} {'within':>8} {'peak MB':>8}")
+    print(f"{'step':<34} {'seconds':>8} {'cpu':>8} {'within':>8} {'peak MB':>8}")
     for step, figure in figures["steps"].items():
         within = f"{figure['within']:>8.2f}" if "within" in figure else " " * 8
-        print(f"{step:<34} {figure['seconds']:>8.2f} {within} {figure['peak_mb']:>8.0f}")
+        print(f"{step:<34} {figure['seconds']:>8.2f} {figure['cpu']:>8.2f} {within} {figure['peak_mb']:>8.0f}")
     print(*(f"{name}: {value}" for name, value in figures.items() if name != "steps"), sep="\n")
     report = {**figures, "machine": _machine(), "versions": versions(), "commit": _commit()}
     if options.out is not None:
@@ -111,7 +112,8 @@ def _measure(*command: str | Path) -> dict[str, float]:
         assert os.waitstatus_to_exitcode(status) == 0, command
         told.seek(0)
         words = told.read().split()
-    figure = {"seconds": round(seconds, 2), "peak_mb": round(usage.ru_maxrss / 1024)}
+    cpu = round(usage.ru_utime + usage.ru_stime, 2)
+    figure = {"seconds": round(seconds, 2), "cpu": cpu, "peak_mb": round(usage.ru_maxrss / 1024)}
     return figure | ({"within": round(float(words[0]), 3)} if len(words) == 1 else {})
 
 

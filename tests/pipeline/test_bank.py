@@ -364,11 +364,11 @@ def without(file: Path, *columns: str) -> None:
 
 def test_a_bank_of_an_earlier_version_opens_with_nulls_where_it_lacks_columns(tmp_path: Path) -> None:
     bank, _, _ = make_exported_bank(tmp_path / "bank")
-    write_commit(LocalStorage(bank), "waits", patch_table(patch_row(SOURCES[1], 0)), source_row(SOURCES[1], "/b"))
+    write_commit(open_storage(bank), "waits", patch_table(patch_row(SOURCES[1], 0)), source_row(SOURCES[1], "/b"))
     whole = BankReader(bank).patches()
     for name, later in LATER.items():
         without(bank / "tables" / f"{name}.parquet", *later)
-    without(bank / list_commits(LocalStorage(bank))[0], *LATER["patches"])
+    without(bank / list_commits(open_storage(bank))[0], *LATER["patches"])
     assert BankReader(bank).patches().equals(whole)
     assert BankReader(bank).patches(["split", "k"]).to_pydict() == {"split": [None] * 5, "k": list(range(5))}
     assert BankReader(bank).sources().column_names == SOURCES_SCHEMA.names
