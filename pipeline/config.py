@@ -17,6 +17,7 @@ from pipeline.errors import BankMismatch, ConfigError
 from pipeline.handover import CardSettings
 from pipeline.score import ScoreSettings
 from pipeline.sources import IngestSettings
+from pipeline.split import SplitSettings
 
 Layer = Mapping[str, Mapping[str, Any]]  # section -> key -> value
 
@@ -57,6 +58,7 @@ class Settings(BaseModel):
     crops: CropSettings = CropSettings()
     camera: CameraSettings = CameraSettings()
     score: ScoreSettings = ScoreSettings()
+    split: SplitSettings = SplitSettings()
     export: ExportSettings = ExportSettings()
     card: CardSettings = CardSettings()
     run: RunSettings = RunSettings()
@@ -66,11 +68,13 @@ class Settings(BaseModel):
         return self.model_dump(mode="json", exclude={"run": True, "export": {"limit"}}, exclude_none=True)
 
 
-# What a later command may change: new sources get another number of patches, patches are labelled anew.
+# What a later command may change: new sources get another number of patches, patches are labelled anew, sources are
+# put on other sides.
 _CHANGEABLE = {
     *("ingest.sequences", "ingest.transfer", "crops.patches"),
     *("score.threshold", "score.average", "score.min_saturated_fraction", "export.limit", "export.tar_patches"),
     *(f"card.{key}" for key in CardSettings.model_fields),
+    *("split.validation", "split.test", "split.group_by"),
 }
 # Fixed by the first export only.
 _FIXED_BY_EXPORT = {"export.shard_rows", "export.compression"}

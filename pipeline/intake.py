@@ -15,7 +15,7 @@ from pipeline.frames.sequence import group_sequences, is_numbered, sequence_file
 from pipeline.licence import NO_LICENCES, Licence, Licences, listed_name
 from pipeline.logs import log
 from pipeline.remote import path_of
-from pipeline.rows import Found
+from pipeline.rows import Found, Row
 from pipeline.workers import Task
 
 
@@ -55,9 +55,12 @@ class Intake:
 
     def retry(self, word: str | None) -> Report:
         """Take in anew the rejected sources, or those whose reason contains a word."""
-        rejected = [row for row in self.writer.sources.to_pylist() if row["status"] == "rejected"]
-        again = [row for row in rejected if word is None or word.lower() in row["reason"].lower()]
-        kept = [row for row in self.writer.sources.to_pylist() if row not in again]
+
+        def is_meant(row: Row) -> bool:
+            return row["status"] == "rejected" and (word is None or word.lower() in row["reason"].lower())
+
+        rows = self.writer.sources.to_pylist()
+        again, kept = [row for row in rows if is_meant(row)], [row for row in rows if not is_meant(row)]
         self.writer.replace_sources(pa.Table.from_pylist(kept, schema=self.writer.sources.schema))
         places = [path_of(place) for row in again for place in (row["path"], *row["also_at"])]
         # What was said of their licence holds on.
@@ -112,16 +115,24 @@ class Intake:
 
     def _missing_frames(self, also_score: bool) -> Iterator[Task]:
         """Yield the work on frames of sequences and videos that have no patches yet."""
-        patches = self.writer.patches.select(["source_id", "frame"])
-        for source in self.writer.sources.filter(pc.not_equal(self.writer.sources["kind"], "still")).to_pylist():
-            if source["status"] != "ok":
-                continue
-            there = patches.filter(pc.equal(patches["source_id"], source["source_id"]))["frame"].to_pylist()
-            missing = sorted(set(range(0, source["frames"], self.settings.ingest.every)) - set(there))
+        sources = [row for row in self.writer.sources.to_pylist() if row["kind"] != "still" and row["status"] == "ok"]
+        there = self._frames_there([source["source_id"] for source in sources])
+        for source in sources:
+            used = range(0, source["frames"], self.settings.ingest.every)
+            missing = sorted(set(used) - there.get(source["source_id"], set()))
             for start in range(0, len(missing), FRAMES):
                 some = missing[start : start + FRAMES]
                 arguments = (self.driver.place, source, some, self.settings, also_score)
                 yield Task(arguments, source["path"], len(some) * self.settings.crops.patches)
+
+    def _frames_there(self, source_ids: Sequence[str]) -> dict[str, set[int]]:
+        """Return the frames that have patches, by source."""
+        patches = self.writer.patches.select(["source_id", "frame"])
+        wanted = patches.filter(pc.is_in(patches["source_id"], value_set=pa.array(source_ids, pa.string())))
+        there: dict[str, set[int]] = {}
+        for row in wanted.group_by(["source_id", "frame"]).aggregate([]).to_pylist():
+            there.setdefault(row["source_id"], set()).add(row["frame"])
+        return there
 
     def _reject(self, reasons: Mapping[str, str | None]) -> None:
         """Turn sources that were registered into rejected ones, and drop their patches."""

@@ -21,7 +21,9 @@ from pipeline.driver import FRAMES, Driver, Report, by_frames, choose
 from pipeline.errors import UsageError
 from pipeline.intake import Intake
 from pipeline.licence import NO_LICENCES, Licences
+from pipeline.logs import log
 from pipeline.rows import Row, relabel
+from pipeline.split import count_moved, split_patches, split_sources
 from pipeline.workers import Task, Workers
 
 
@@ -35,26 +37,31 @@ class Pipeline:
 
     def ingest(self, paths: Sequence[Path], licences: Licences = NO_LICENCES) -> Report:
         """Take in the files whose content is not yet in the bank, and draw their windows."""
-        return self.intake.ingest(paths, licences)
+        report = self.intake.ingest(paths, licences)
+        self._put_on_sides(self.writer.patches)
+        return report
 
     def retry(self, word: str | None) -> Report:
         """Take in the rejected sources anew, or those whose reason contains a word."""
-        return self.intake.retry(word)
+        report = self.intake.retry(word)
+        self._put_on_sides(self.writer.patches)
+        return report
 
     def simulate(self) -> Report:
         """Give a camera to every patch that has none."""
-        pending = self.writer.patches.filter(pc.is_null(self.writer.patches["clip_fraction"]))
+        self._put_on_sides(self.writer.patches)
+        pending = _where_null(self.writer.patches, "clip_fraction")
         return self.driver.collect("simulate-ldr", work.simulate_frames, self._frame_tasks(pending), pending.num_rows)
 
     def score(self) -> Report:
         """Score every patch that has no score, and label all by the present threshold and average."""
         patches = self.writer.patches
-        pending = patches.filter(pc.is_null(patches["score_saturated"]))
+        pending = _where_null(patches, "score_saturated")
         without_camera = pending["clip_fraction"].null_count
         if without_camera:
             raise UsageError(f"{without_camera} patches have no camera yet; run hdrprep simulate-ldr first")
         report = self.driver.collect("score", work.score_frames, self._frame_tasks(pending), pending.num_rows)
-        self.writer.replace_patches(relabel(self.writer.patches, self.settings.score))
+        self._put_on_sides(relabel(self.writer.patches, self.settings.score))
         return report
 
     def export(self, destination: Destination | None = None) -> Report:
@@ -62,6 +69,7 @@ class Pipeline:
         unscored = self.writer.patches["score"].null_count
         if unscored:
             raise UsageError(f"{unscored} patches have no score yet; run hdrprep score first")
+        self._put_on_sides(self.writer.patches)
         return self._export_arrays() if destination is None else Delivery(self.driver, destination).export()
 
     def _export_arrays(self) -> Report:
@@ -100,6 +108,15 @@ class Pipeline:
         """Write the dataset card of the bank's arrays anew, if anything was exported into them."""
         describe_bank(self.writer, self.settings)
 
+    def _put_on_sides(self, patches: pa.Table) -> None:
+        """Write the patches, each of them and each source on the side of the split that the present settings say."""
+        before = self.writer.sources
+        sources = split_sources(before, self.settings.split)
+        moved = count_moved(before, sources)
+        if moved:
+            log.warning("the split has changed: %d of %d sources are on another side now", moved, sources.num_rows)
+        self.writer.replace(sources, split_patches(patches, sources))
+
     def _to_export(self, patches: pa.Table) -> list[int]:
         """Return the positions of the patches to export now, ascending."""
         kept = pc.equal(patches["verdict"], "kept")
@@ -123,3 +140,8 @@ class Pipeline:
 
     def _sources_by_id(self) -> dict[str, Row]:
         return {row["source_id"]: row for row in self.writer.sources.to_pylist() if row["source_id"] is not None}
+
+
+def _where_null(patches: pa.Table, column: str) -> pa.Table:
+    """Return the patches that have nothing in a column; without copying any where there are none."""
+    return patches.filter(pc.is_null(patches[column])) if patches[column].null_count else patches.slice(0, 0)

@@ -70,7 +70,7 @@ def hdrprep(
         out, err = capsys.readouterr()
         return Result(status, out, err)
 
-    for name in (
+    named = [
         "BANK",
         "OUT",
         "FORMAT",
@@ -82,6 +82,8 @@ def hdrprep(
         "LIMIT",
         "WORKERS",
         "SCHEDULER",
-    ):
+        "GROUP_BY",
+    ]
+    for name in named:
         monkeypatch.delenv(f"HDRPREP_{name}", raising=False)
     return run
