@@ -3,8 +3,8 @@
     python benchmarks/catalogue.py [--frames 2000] [--patches 250] [--out FILE.json]
 
 Each step runs in a process of its own. `seconds` is its wall-clock time from start to end, imports included, `cpu` the
-time that it and its workers kept a core busy, `within` the wall-clock time of the step alone where it is no whole command,
-and `peak_mb` the largest resident set of that process.
+time that it and its workers kept a core busy, `within` the wall-clock time of the step alone where it is no whole
+command, and `peak_mb` the largest resident set of that process. Wall-clock times are of use on an idle machine only.
 """
 
 from __future__ import annotations
