@@ -148,7 +148,11 @@ def _thread_of_this_process() -> LocalCluster:
     """Return a cluster that sees the memory of this process: one thread, as a worker has."""
     with dask.config.set({"distributed.worker.preload": []}):  # it is for processes, and no thread may set handlers
         return LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=logging.CRITICAL
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
         )
 
 
