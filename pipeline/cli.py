@@ -16,17 +16,16 @@ from typing import Any
 import click
 
 from pipeline import status as bank_status
-from pipeline.bank import BankReader, BankWriter, PatchArrays
-from pipeline.bank.reader import bank_attributes
-from pipeline.config import check_against_bank
+from pipeline.bank import BankReader
 from pipeline.demo import make_demo
 from pipeline.driver import Report
-from pipeline.errors import BankMissing, HdrprepError, SourceError, UsageError
+from pipeline.errors import HdrprepError, SourceError, UsageError
 from pipeline.frames import NAMED_ONLY, READABLE
 from pipeline.frames.sequence import sequence_files
 from pipeline.inspection import inspect as inspect_file
 from pipeline.licence import Licences, read_licence_table
-from pipeline.logs import log, set_up_log
+from pipeline.logs import set_up_log
+from pipeline.opening import Opening, open_pipeline, prepare
 from pipeline.options import (
     bank_option,
     common_options,
@@ -43,7 +42,6 @@ from pipeline.records import Transfer
 from pipeline.run import Pipeline
 from pipeline.sources import Discovery, discover
 from pipeline.versions import versions
-from pipeline.workers import Workers
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -202,34 +200,14 @@ def _discover(sources: tuple[Path, ...]) -> Discovery:
 @contextmanager
 def _pipeline(context: click.Context, create: bool = False) -> Iterator[Pipeline]:
     """Open the bank and the workers for a command, its settings resolved and checked."""
+    with open_pipeline(_prepare(context, create)) as pipeline:
+        yield pipeline
+
+
+def _prepare(context: click.Context, create: bool = False) -> Opening:
     set_up_log(context.params["verbose"], context.params["log_json"])
     bank: Path = context.params["bank"].absolute()
-    try:
-        stored = bank_attributes(bank)
-    except BankMissing:
-        if not create:
-            raise
-        stored = None
-    settings = resolve_settings(context, {} if stored is None else stored["config"])
-    if stored is not None:
-        check_against_bank(settings, stored["config"], PatchArrays.exist(bank))
-        _warn_of_other_versions(stored)
-    attributes = {
-        "seed": settings.ingest.seed,
-        "config": settings.stored(),
-        "versions": versions() if stored is None else stored["versions"],
-    }
-    opened = BankWriter.create(bank, attributes) if stored is None else BankWriter.open(bank)
-    with opened as writer, Workers(settings.run) as workers:
-        writer.set_attributes(attributes)
-        yield Pipeline(writer, workers, settings)
-
-
-def _warn_of_other_versions(stored: dict[str, Any]) -> None:
-    ours, theirs = versions(), stored["versions"]
-    changed = [f"{name} {theirs.get(name)} -> {number}" for name, number in ours.items() if theirs.get(name) != number]
-    if changed:
-        log.warning("the bank was made with other versions, new patches may differ in the last digits: %s", changed)
+    return prepare(bank, lambda stored: resolve_settings(context, stored), create)
 
 
 def _licences(context: click.Context) -> Licences:

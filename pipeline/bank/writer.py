@@ -53,8 +53,7 @@ class BankWriter:
 
         Raises BankError where the place is taken by something else or cannot be written.
         """
-        if path.exists() and (not path.is_dir() or _foreign_entries(path)):
-            raise BankError(f"{path} exists and is no bank; choose another --bank")
+        check_vacant(path)
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
             lock = _acquire_lock(path)
@@ -117,6 +116,12 @@ class BankWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_vacant(path: Path) -> None:
+    """Raise BankError where a bank cannot be made because something else is there."""
+    if path.exists() and (not path.is_dir() or _foreign_entries(path)):
+        raise BankError(f"{path} exists and is no bank; choose another --bank")
 
 
 def merge_sources(table: pa.Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
