@@ -18,6 +18,8 @@ from pipeline.errors import BankError
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
 
+_COMPRESSION = "zstd"  # of the tables
+
 
 @contextmanager
 def writing(bank: Path) -> Iterator[None]:
@@ -47,7 +49,14 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
 
 def replace_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet table in one rename, compressed by zstd."""
-    replace_file(path, lambda beside: pq.write_table(table, beside, compression="zstd"))
+    replace_file(path, lambda beside: pq.write_table(table, beside, compression=_COMPRESSION))
+
+
+def table_bytes(table: pa.Table) -> int:
+    """Return the size of the file that a table would become."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression=_COMPRESSION)
+    return int(sink.getvalue().size)
 
 
 def _sync(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -122,6 +123,25 @@ def check_vacant(path: Path) -> None:
     """Raise BankError where a bank cannot be made because something else is there."""
     if path.exists() and (not path.is_dir() or _foreign_entries(path)):
         raise BankError(f"{path} exists and is no bank; choose another --bank")
+
+
+def read_folded(path: Path) -> tuple[pa.Table, pa.Table]:
+    """Return the tables `(sources, patches)` as opening the bank would leave them, and write nothing.
+
+    Another process may fold meanwhile: what it takes away is in the tables that are read afterwards.
+    """
+    commits = []
+    for commit in list_commits(path):
+        with suppress(FileNotFoundError):
+            commits.append(read_commit(commit))
+    sources = read_table(path, "sources", SOURCES_SCHEMA)
+    patches = read_table(path, "patches", PATCHES_SCHEMA)
+    if not commits:
+        return sources, patches
+    return (
+        merge_sources(sources, (source for _, source in commits if source is not None)),
+        merge_patches(patches, pa.concat_tables([rows for rows, _ in commits])),
+    )
 
 
 def merge_sources(table: pa.Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
