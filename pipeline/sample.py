@@ -30,7 +30,7 @@ from pipeline.rows import Row, patch_table, score_rows, simulate_rows, window_ro
 
 # The limits of a sample. Yields differ more between sources than within one: rather many frames than many candidates.
 UNITS = 24
-CANDIDATES = 96  # of all units together
+CANDIDATES = 72  # of all units together
 SECONDS = 20.0  # after which no unit and no candidate is begun
 BATCH = 8  # patches that are encoded together
 Z = 1.96  # of an interval of 95 %
@@ -83,9 +83,9 @@ class Observation:
 
     unit: Unit
     decode: Seconds
+    before: list[Row] = field(default_factory=list)  # as the bank has them
     rows: list[Row] = field(default_factory=list)
     kept: int = 0
-    growth: int = 0  # bytes of a table of these rows
     candidates: Seconds = field(default_factory=Seconds)
     exported: int = 0
     export: Seconds = field(default_factory=Seconds)
@@ -99,12 +99,17 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a sample tells of `units` frames with `total` candidates: means a frame, a candidate, an exported patch."""
+    """What a sample tells of `units` frames with `total` candidates: means a frame, a candidate, an exported patch.
+
+    `growth` is what a candidate adds to the patches table, in bytes; `failures` are reasons by path, of sampled frames
+    that cannot be decoded.
+    """
 
     units: int
     total: int
     seen: tuple[Observation, ...]
-    failures: dict[str, str]  # reasons by path: sampled frames that cannot be decoded
+    growth: float
+    failures: dict[str, str]
 
     @property
     def candidates(self) -> int:
@@ -131,11 +136,6 @@ class Sample:
         """Bytes of a patch in the arrays; None where none was exported."""
         exported = sum(one.exported for one in self.seen)
         return sum(one.stored for one in self.seen) / exported if exported else None
-
-    @property
-    def growth(self) -> float:
-        """Bytes that a candidate adds to the tables."""
-        return sum(one.growth for one in self.seen) / max(1, self.candidates)
 
     @property
     def share(self) -> float:
@@ -169,7 +169,10 @@ class Sample:
         variance = self._variance()
         if variance == 0.0:
             return float(self.candidates)
-        return min(max(1.0, self.share * (1 - self.share) / variance), float(self.candidates))
+        draws = self.share * (1 - self.share) / variance
+        if units < self.units:
+            draws *= (Z / _student(units - 1)) ** 2  # the variance of few frames is itself a guess
+        return min(max(1.0, draws), float(self.candidates))
 
     def _variance(self) -> float:
         """Return the variance of the share, of units and of candidates within them (Cochran 1977, Eq. 10.15)."""
@@ -200,7 +203,9 @@ def measure(units: Sequence[Unit], stages: Sequence[Stage], settings: Settings, 
             seen.append(_observe(unit, stages, settings, min(most, unit.candidates), until))
         except Exception as error:  # as in a worker: one source stops nothing
             failures[str(unit.source["path"])] = describe(error)
-    return Sample(len(units), sum(unit.candidates for unit in units), tuple(seen), failures)
+    after, before = [row for one in seen for row in one.rows], [row for one in seen for row in one.before]
+    growth = _row_bytes(after) - _row_bytes(before)
+    return Sample(len(units), sum(unit.candidates for unit in units), tuple(seen), growth, failures)
 
 
 def choose(units: Sequence[Unit], most: int, seed: int) -> list[Unit]:
@@ -229,7 +234,7 @@ def _observe(unit: Unit, stages: Sequence[Stage], settings: Settings, count: int
     # A patch that only is to be exported is written whatever a later threshold made of it.
     kept = [row for row in seen.rows if "score" not in stages or row["verdict"] == "kept"]
     seen.kept = len(kept)
-    seen.growth = table_bytes(patch_table(seen.rows)) - table_bytes(patch_table(before[: len(seen.rows)]))
+    seen.before = before[: len(seen.rows)]
     if "export" in stages:
         _export(seen, frame.pixels, kept, settings, until)
     return seen
@@ -268,6 +273,20 @@ def _export(seen: Observation, pixels: FloatImage, kept: Sequence[Row], settings
             hdr, ldr = np.stack([to_half(truth)[0] for truth, _ in pairs]), np.stack([ldr for _, ldr in pairs])
             seen.stored += stored_bytes(hdr, ldr, settings.export)
         seen.exported += len(batch)
+
+
+def _student(freedom: int) -> float:
+    """Return what Z is where the variance comes from so few draws (Abramowitz and Stegun 1964, Eq. 26.7.5)."""
+    first, second = (Z**3 + Z) / 4, (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96
+    return Z + first / freedom + second / freedom**2
+
+
+def _row_bytes(rows: Sequence[Row]) -> float:
+    """Return the bytes that a row takes in a table, over what any table takes."""
+    if not rows:
+        return 0.0
+    some = len(rows) // 2
+    return (table_bytes(patch_table(rows)) - table_bytes(patch_table(rows[:some]))) / (len(rows) - some)
 
 
 def _mean(parts: Sequence[Seconds], count: int) -> Seconds:
