@@ -15,7 +15,7 @@ from typing import Any, Literal
 import click
 
 from pipeline import status as bank_status
-from pipeline.bank import BankReader
+from pipeline.bank import BankReader, Storage
 from pipeline.demo import make_demo
 from pipeline.driver import Report
 from pipeline.errors import HdrprepError, SourceError, UsageError
@@ -36,6 +36,7 @@ from pipeline.options import (
     option,
     resolve_settings,
     score_options,
+    source_path,
     sources_argument,
     transfer_option,
 )
@@ -128,12 +129,12 @@ def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -
 @commands.command()
 @bank_option
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def status(bank: Path, as_json: bool) -> None:
+def status(bank: Storage, as_json: bool) -> None:
     """Show the progress of a bank and the yield of each source."""
     reader = BankReader(bank)
     sources, patches = reader.sources(), reader.patches()
     counts = bank_status.count(sources, patches)
-    size = bank_status.size_on_disk(bank)
+    size = reader.storage.total()
     if as_json:
         click.echo(json.dumps({**counts, "bytes": size}))
         return
@@ -163,7 +164,7 @@ def failures(context: click.Context, /, retry: str | None, **_options: Any) -> N
 
 
 @commands.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=source_path)
 @transfer_option
 def inspect(file: Path, transfer: Transfer | None) -> None:
     """Show what the reader sees in FILE: format, size, colour, scale, luminance, and what had to be repaired."""
@@ -233,7 +234,7 @@ def _discover(sources: tuple[Path, ...]) -> Discovery:
 
 def _prepare(context: click.Context, create: bool = False) -> Opening:
     set_up_log(context.params["verbose"], context.params["log_json"])
-    bank: Path = context.params["bank"].absolute()
+    bank: Storage = context.params["bank"]
     return prepare(bank, lambda stored: resolve_settings(context, stored), create)
 
 
@@ -249,7 +250,7 @@ def _finish(pipeline: Pipeline, report: Report, judged: bool = False) -> None:
     """
     writer = pipeline.writer
     counts = bank_status.count(writer.sources, writer.patches)
-    for line in bank_status.summarize(counts, bank_status.size_on_disk(writer.path)):
+    for line in bank_status.summarize(counts, writer.storage.total()):
         click.echo(line)
     if report.patches:
         rate = report.patches / max(report.seconds, 1e-9)

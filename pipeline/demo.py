@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pipeline import status
-from pipeline.bank import BankReader
+from pipeline.bank import BankReader, open_storage
 from pipeline.camera import CameraSettings, cut, draw_camera, render, resolve_exposure
 from pipeline.config import resolve
 from pipeline.errors import HdrprepError
@@ -59,7 +59,7 @@ def make_demo(directory: Path, workers: int | None) -> Iterator[str]:
 
 def _fill_bank(bank: Path, scenes: list[Path], workers: int | None) -> None:
     wanted = resolve([BANK, {"run": {"workers": workers}}])
-    with open_pipeline(prepare(bank, lambda _: wanted, create=True)) as pipeline:
+    with open_pipeline(prepare(open_storage(bank), lambda _: wanted, create=True)) as pipeline:
         pipeline.everything(scenes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,7 @@ class Driver:
 
     def __init__(self, writer: BankWriter, workers: Workers, settings: Settings) -> None:
         self.writer, self.workers, self.settings = writer, workers, settings
-        self.place = work.Place(writer.path, settings.run.source_timeout)
+        self.place = work.Place(writer.storage, settings.run.source_timeout, uuid.uuid4().hex)
         self.place.forget_timeouts()
 
     def map(self, function: Callable[[Path], T], paths: Sequence[Path], crashed: Callable[[Path, str], T]) -> list[T]:

@@ -13,8 +13,9 @@ from pipeline import work
 from pipeline.driver import FRAMES, Driver, Report
 from pipeline.frames.sequence import sequence_files
 from pipeline.identification import identify_sources
-from pipeline.licence import NO_LICENCES, Licence, Licences
+from pipeline.licence import NO_LICENCES, Licence, Licences, listed_name
 from pipeline.pending import frames_to_ingest
+from pipeline.remote import path_of
 from pipeline.rows import Found
 from pipeline.workers import Task
 
@@ -61,9 +62,9 @@ class Intake:
         again = [row for row in rejected if word is None or word.lower() in row["reason"].lower()]
         kept = [row for row in self.writer.sources.to_pylist() if row not in again]
         self.writer.replace_sources(pa.Table.from_pylist(kept, schema=self.writer.sources.schema))
-        places = [Path(place) for row in again for place in (row["path"], *row["also_at"])]
-        # What was said of their licence holds on; a table names files without the leading slash.
-        table = {"/".join(Path(row["path"]).parts[1:]): Licence(row["licence"], row["attribution"]) for row in again}
+        places = [path_of(place) for row in again for place in (row["path"], *row["also_at"])]
+        # What was said of their licence holds on.
+        table = {listed_name(row["path"]): Licence(row["licence"], row["attribution"]) for row in again}
         files = [file for place in places for file in (sequence_files(place) or [place])]
         return self.ingest(files, Licences(table))
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pipeline.bank import BankWriter, PatchArrays
+from pipeline.bank import BankWriter, PatchArrays, Storage
 from pipeline.bank.reader import bank_attributes
 from pipeline.bank.writer import check_vacant
 from pipeline.config import Layer, Settings, check_against_bank
@@ -23,12 +22,12 @@ from pipeline.workers import Workers
 class Opening:
     """A bank that can be opened with these settings; `stored` is what it says of itself, None: it is to be made."""
 
-    bank: Path
+    bank: Storage
     stored: dict[str, Any] | None
     settings: Settings
 
 
-def prepare(bank: Path, resolve: Callable[[Layer], Settings], create: bool = False) -> Opening:
+def prepare(bank: Storage, resolve: Callable[[Layer], Settings], create: bool = False) -> Opening:
     """Check that a bank can be used; nothing is written. `resolve` joins the bank's settings with the wanted ones.
 
     Raises BankMissing unless `create`, BankMismatch where a setting differs from what the bank's patches depend on.
@@ -56,7 +55,7 @@ def open_pipeline(opening: Opening) -> Iterator[Pipeline]:
         "versions": versions() if stored is None else stored["versions"],
     }
     opened = BankWriter.create(opening.bank, attributes) if stored is None else BankWriter.open(opening.bank)
-    with opened as writer, Workers(settings.run) as workers:
+    with opened as writer, Workers(settings.run, opening.bank.in_process) as workers:
         writer.set_attributes(attributes)
         yield Pipeline(writer, workers, settings)
 

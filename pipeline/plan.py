@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from pipeline import pending
-from pipeline.bank import PATCHES_SCHEMA, SOURCES_SCHEMA
+from pipeline.bank import PATCHES_SCHEMA, SOURCES_SCHEMA, Storage
 from pipeline.bank.writer import read_folded
 from pipeline.config import Settings
 from pipeline.crops import check_size
@@ -21,6 +22,7 @@ from pipeline.errors import SourceError, describe
 from pipeline.frames import probe
 from pipeline.frames.sequence import sequence_files
 from pipeline.identification import Identified, identify_sources
+from pipeline.remote import access, path_of
 from pipeline.rows import Found, Row, relabel, source_row, used_frames
 from pipeline.sample import Sample, Seconds, Stage, Unit, measure
 
@@ -84,7 +86,7 @@ class Plan:
 
 
 def plan_intake(
-    command: Literal["ingest", "run"], bank: Path | None, settings: Settings, files: Sequence[Path]
+    command: Literal["ingest", "run"], bank: Storage | None, settings: Settings, files: Sequence[Path]
 ) -> Plan:
     """Foretell `ingest` or `run` of files into a bank, None where it is still to be made."""
     sources, patches = SOURCES_SCHEMA.empty_table(), PATCHES_SCHEMA.empty_table()
@@ -96,7 +98,7 @@ def plan_intake(
         identified = identify_sources(files, sources, settings.ingest.sequences, _each)
         found = list(_examined(plan, identified.new))
     plan.intake = _count_named(identified, sources, seconds)
-    units = [unit for row, used in found for unit in _units(row, Path(row["path"]), _to_draw(used, settings))]
+    units = [unit for row, used in found for unit in _units(row, path_of(row["path"]), _to_draw(used, settings))]
     for row, frames in pending.frames_to_ingest(sources, patches, settings.ingest.every):
         place = _place(plan, row, identified.further.get(row["source_id"], []))
         units += [] if place is None else _units(row, place, _to_draw(frames, settings))
@@ -107,7 +109,7 @@ def plan_intake(
     return _measure(plan)
 
 
-def plan_stage(command: Literal["simulate-ldr", "score", "export"], bank: Path, settings: Settings) -> Plan:
+def plan_stage(command: Literal["simulate-ldr", "score", "export"], bank: Storage, settings: Settings) -> Plan:
     """Foretell a stage on what is in a bank. Raises UsageError where the stage before it was not finished."""
     sources, patches = read_folded(bank)
     plan = Plan(command, settings, patches.num_rows)
@@ -203,9 +205,11 @@ def _relabelled(before: pa.Table, after: pa.Table) -> tuple[int, int, int]:
 
 def _place(plan: Plan, source: Row, further: Sequence[str] = ()) -> Path | None:
     """Return where a source of the bank lies; noted as a failure where it is gone. Its content is not read."""
-    for path in map(Path, [source["path"], *(source["also_at"] or []), *further]):
-        if path.exists() or sequence_files(path) is not None:
-            return path
+    for name in [source["path"], *(source["also_at"] or []), *further]:
+        path = path_of(name)
+        with suppress(OSError), access(name):
+            if path.exists() or sequence_files(path) is not None:
+                return path
     plan.failures[source["path"]] = "its file is gone; put it back"
     return None
 

@@ -64,9 +64,9 @@ class Pipeline:
         pending = patches_to_export(patches, self.settings)
         if not pending.positions:
             return Report()
-        if not PatchArrays.exist(self.writer.path):
-            PatchArrays.create(self.writer.path, self.settings.crops.patch_size, self.settings.export)
-        arrays = PatchArrays(self.writer.path, "r+")
+        if not PatchArrays.exist(self.writer.storage):
+            PatchArrays.create(self.writer.storage, self.settings.crops.patch_size, self.settings.export)
+        arrays = PatchArrays(self.writer.storage, "r+")
         arrays.resize(max(pending.total, arrays.hdr.shape[0]))
         plans = plan_shards(pending.exported, pending.positions, arrays.shard_rows)
         tasks = self._shard_tasks(patches, plans)

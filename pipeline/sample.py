@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from pipeline import work
 from pipeline.bank.arrays import stored_bytes, to_half
-from pipeline.bank.files import table_bytes
+from pipeline.bank.schema import encode_table
 from pipeline.camera import render
 from pipeline.config import Settings
 from pipeline.errors import describe
@@ -286,7 +286,11 @@ def _row_bytes(rows: Sequence[Row]) -> float:
     if not rows:
         return 0.0
     some = len(rows) // 2
-    return (table_bytes(patch_table(rows)) - table_bytes(patch_table(rows[:some]))) / (len(rows) - some)
+    return (_table_bytes(rows) - _table_bytes(rows[:some])) / (len(rows) - some)
+
+
+def _table_bytes(rows: Sequence[Row]) -> int:
+    return len(encode_table(patch_table(rows)))
 
 
 def _mean(parts: Sequence[Seconds], count: int) -> Seconds:

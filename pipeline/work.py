@@ -6,9 +6,11 @@ Plain functions; who calls them, and where, is not known here. Each ends in a co
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import groupby
@@ -20,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import zarr
 
-from pipeline.bank import PATCHES_SCHEMA, PatchArrays, commit_key, write_commit
+from pipeline.bank import PATCHES_SCHEMA, LocalStorage, PatchArrays, Storage, commit_key, write_commit
 from pipeline.bank.arrays import to_half
 from pipeline.camera import render
 from pipeline.config import Settings
@@ -30,6 +32,7 @@ from pipeline.frames import probe, read_frames
 from pipeline.frames.sequence import sequence_files, shape_of
 from pipeline.guard import time_limit
 from pipeline.records import Facts, FloatImage, Frame, Recipe
+from pipeline.remote import access, local_file, path_of
 from pipeline.rows import (
     Found,
     Row,
@@ -54,18 +57,27 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a worker works: the bank, and the seconds that it may take to decode one frame."""
+    """Where a worker works: the bank, the seconds that it may take to decode one frame, and the `command` it is for."""
 
-    bank: Path
+    bank: Storage
     timeout: float
+    command: str = ""
 
-    def limit(self, source_id: str | None, path: Path) -> Any:
+    def limit(self, source_id: str | None, path: Path) -> AbstractContextManager[None]:
         """Return the time limit on one step of decoding a source."""
-        return time_limit(self.bank / "_work" / "timeouts" / commit_key(source_id or path), self.timeout)
+        if self.bank.in_process:  # the limit would end the process that holds the bank
+            return nullcontext()
+        return time_limit(self._notes() / commit_key(source_id or path), self.timeout)
 
     def forget_timeouts(self) -> None:
         """Let sources that took too long be tried again: what a run decided on them stands in the tables."""
-        shutil.rmtree(self.bank / "_work" / "timeouts", ignore_errors=True)
+        shutil.rmtree(self._notes(), ignore_errors=True)
+
+    def _notes(self) -> Path:
+        """Return where it is noted what took too long: beside the bank, else on each machine for this command."""
+        if isinstance(self.bank, LocalStorage):
+            return self.bank.path / "_work" / "timeouts"
+        return Path(tempfile.gettempdir()) / f"hdrprep-{os.getuid()}" / self.command
 
 
 def single_threaded() -> None:
@@ -185,7 +197,7 @@ def reopen(place: Place, source: Row, frames: Sequence[int]) -> Iterator[tuple[i
     """
     reasons = []
     for name in [source["path"], *(source["also_at"] or [])]:
-        path = Path(name)
+        path = path_of(name)
         try:
             if _identity(path) == source["source_id"]:
                 return decode(path, frames, source["transfer"], partial(place.limit, source["source_id"], path))
@@ -201,7 +213,7 @@ def ingest_key(found: Found) -> str:
 
 
 def decode(
-    path: Path, frames: Sequence[int], transfer: Any, limit: Callable[[], Any] = nullcontext
+    path: Path, frames: Sequence[int], transfer: Any, limit: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> Iterator[tuple[int, Frame]]:
     """Decode frames of a file, each within a limit. Raises SourceError, also where fewer come than asked for."""
     decoder = read_frames(path, frames, transfer)
@@ -245,7 +257,8 @@ def _identity(path: Path) -> str:
     """Return the identity of a source; read once a process as long as its files look the same."""
     files = tuple(sequence_files(path) or [path])
     try:
-        looks = tuple((status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files))
+        with access(str(path)):
+            looks = tuple((status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files))
     except OSError as error:
         raise SourceError(f"it cannot be opened: {error.strerror or error}") from error
     return _identity_of(files, looks)
@@ -253,4 +266,4 @@ def _identity(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _identity_of(files: tuple[Path, ...], _looks: tuple[tuple[int, int], ...]) -> str:
-    return identify(files)[0]
+    return identify(map(local_file, files))[0]  # the copy of a remote file is what will be decoded

@@ -32,10 +32,13 @@ class Task:
 
 
 class Workers:
-    """The processes that do the work: a local cluster, started when there is something to do, or a running one."""
+    """The processes that do the work: a local cluster, started when there is something to do, or a running one.
 
-    def __init__(self, settings: RunSettings) -> None:
-        self._settings = settings
+    `in_process` keeps the work in this process, for a bank that no other one sees.
+    """
+
+    def __init__(self, settings: RunSettings, in_process: bool = False) -> None:
+        self._settings, self._in_process = settings, in_process
         self._client: Client | None = None
         self._cluster: LocalCluster | None = None
 
@@ -106,7 +109,8 @@ class Workers:
         if self._client is None:
             address = self._settings.scheduler
             if address is None:
-                self._cluster = _local_cluster(self._settings.workers or os.cpu_count() or 1)
+                workers = self._settings.workers or os.cpu_count() or 1
+                self._cluster = _thread_of_this_process() if self._in_process else _local_cluster(workers)
                 address = self._cluster.scheduler_address
             try:
                 self._client = Client(address, set_as_default=False, timeout=10)
@@ -137,6 +141,14 @@ def _local_cluster(workers: int) -> LocalCluster:
             processes=True,
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
+        )
+
+
+def _thread_of_this_process() -> LocalCluster:
+    """Return a cluster that sees the memory of this process: one thread, as a worker has."""
+    with dask.config.set({"distributed.worker.preload": []}):  # it is for processes, and no thread may set handlers
+        return LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=logging.CRITICAL
         )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,9 +16,9 @@ import zarr
 from pydantic import BaseModel, ConfigDict, Field
 from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-from zarr.storage import LocalStore, MemoryStore
+from zarr.storage import MemoryStore
 
-from pipeline.bank.files import writing
+from pipeline.bank.storage import Storage, writing
 
 HALF_MAX = float(np.finfo(np.float16).max)  # 65504
 NO_PATCH = -1  # in patch_id: this row holds no patch yet
@@ -46,26 +45,30 @@ class ShardPlan:
 class PatchArrays:
     """The arrays `hdr` float16 (N, S, S, 3), `ldr` uint8 (N, S, S, 3) and `patch_id` int64 (N,) of a bank."""
 
-    def __init__(self, bank: Path, mode: Literal["r", "r+"] = "r") -> None:
-        self._bank, self._store = bank, LocalStore(bank, read_only=mode == "r")
+    def __init__(self, bank: Storage, mode: Literal["r", "r+"] = "r") -> None:
+        self._bank, self._store = bank, bank.zarr(read_only=mode == "r")
         self.hdr = self._open("hdr")
         self.ldr = self._open("ldr")
         self.patch_id = self._open("patch_id")
 
     @classmethod
-    def exist(cls, bank: Path) -> bool:
+    def exist(cls, bank: Storage) -> bool:
         """Say whether anything was ever exported from a bank; `patch_id` is the last array to be made."""
-        return (bank / "patch_id" / "zarr.json").exists()
+        return bank.exists("patch_id/zarr.json")
 
     @classmethod
-    def create(cls, bank: Path, patch_size: int, settings: ExportSettings) -> None:
+    def create(cls, bank: Storage, patch_size: int, settings: ExportSettings) -> None:
         """Make the three arrays, empty."""
-        _create(LocalStore(bank), patch_size, settings)
+        _create(bank.zarr(read_only=False), patch_size, settings)
 
     @property
     def shard_rows(self) -> int:
         """Patches a shard."""
         return int(self.hdr.shards[0]) if self.hdr.shards else 1
+
+    def shard_key(self, name: str, row: int) -> str:
+        """Return which file of the bank holds a row of an array."""
+        return f"{name}/c/{row // self.shard_rows}" + ("" if name == "patch_id" else "/0/0/0")
 
     def resize(self, rows: int) -> None:
         """Set N. Rows that were not written hold NaN, 0 and -1."""

@@ -9,21 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.bank.files import replace_table, writing
-from pipeline.bank.schema import PATCHES_SCHEMA
+from pipeline.bank.schema import PATCHES_SCHEMA, encode_table
+from pipeline.bank.storage import Storage, writing
+
+COMMITS = "_work/commits"  # where commits wait to be folded into the tables
 
 _SOURCE_KEY = b"hdrprep.source"
-
-
-def commit_directory(bank: Path) -> Path:
-    """Return where commits wait to be folded into the tables."""
-    return bank / "_work" / "commits"
 
 
 def commit_key(*parts: object) -> str:
@@ -31,7 +27,7 @@ def commit_key(*parts: object) -> str:
     return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
-def write_commit(bank: Path, key: str, patches: pa.Table, source: Mapping[str, Any] | None = None) -> None:
+def write_commit(bank: Storage, key: str, patches: pa.Table, source: Mapping[str, Any] | None = None) -> None:
     """Commit finished rows: `patches` with PATCHES_SCHEMA, and the source's row if ingest made it.
 
     Raises BankError where the bank cannot be written: that is no fault of the source.
@@ -40,17 +36,16 @@ def write_commit(bank: Path, key: str, patches: pa.Table, source: Mapping[str, A
     if source is not None:
         table = table.replace_schema_metadata({_SOURCE_KEY: json.dumps(dict(source))})
     with writing(bank):
-        replace_table(commit_directory(bank) / f"{key}.parquet", table)
+        bank.write(f"{COMMITS}/{key}.parquet", encode_table(table))
 
 
-def list_commits(bank: Path) -> list[Path]:
-    """Return the commits that wait, in a fixed order."""
-    directory = commit_directory(bank)
-    return sorted(directory.glob("*.parquet")) if directory.is_dir() else []
+def list_commits(bank: Storage) -> list[str]:
+    """Return the commits that wait, as keys of the bank's files, in a fixed order."""
+    return [key for key in bank.keys(COMMITS) if key.endswith(".parquet") and "/." not in key]
 
 
-def read_commit(path: Path) -> tuple[pa.Table, dict[str, Any] | None]:
+def read_commit(bank: Storage, key: str) -> tuple[pa.Table, dict[str, Any] | None]:
     """Return a commit's rows and its source's row."""
-    table = pq.read_table(path)
+    table = pq.read_table(pa.BufferReader(bank.read(key)))
     encoded = (table.schema.metadata or {}).get(_SOURCE_KEY)
     return table.replace_schema_metadata(None).cast(PATCHES_SCHEMA), None if encoded is None else json.loads(encoded)

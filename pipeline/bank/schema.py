@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 FORMAT_VERSION = 1
 
@@ -71,6 +70,13 @@ PATCHES_SCHEMA = pa.schema(
 PATCH_ORDER = [("source_id", "ascending"), ("frame", "ascending"), ("k", "ascending")]
 
 
-def table_path(bank: Path, name: str) -> Path:
-    """Return where a table (`sources`, `patches`) lies."""
-    return bank / "tables" / f"{name}.parquet"
+def table_key(name: str) -> str:
+    """Return which file of a bank holds a table (`sources`, `patches`)."""
+    return f"tables/{name}.parquet"
+
+
+def encode_table(table: pa.Table) -> bytes:
+    """Return a table as a Parquet file, compressed by zstd."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import zarr
 
 from pipeline.bank.commits import list_commits, read_commit
-from pipeline.bank.files import replace_table, writing
-from pipeline.bank.reader import bank_attributes, read_table
-from pipeline.bank.schema import FORMAT_VERSION, PATCH_ORDER, PATCHES_SCHEMA, SOURCES_SCHEMA, table_path
-from pipeline.errors import BankError, BankLocked
+from pipeline.bank.lock import Lock, acquire
+from pipeline.bank.reader import bank_attributes, read_table, write_attributes
+from pipeline.bank.schema import FORMAT_VERSION, PATCH_ORDER, PATCHES_SCHEMA, SOURCES_SCHEMA, encode_table, table_key
+from pipeline.bank.storage import LocalStorage, Storage, open_storage, writing
+from pipeline.errors import BankError
 
 
 class BankWriter:
@@ -28,64 +26,72 @@ class BankWriter:
     takes these in. Whatever an interrupted run left behind is folded on opening.
     """
 
-    def __init__(self, path: Path, attributes: dict[str, Any], lock: IO[str]) -> None:
-        self.path = path
+    def __init__(self, storage: Storage, attributes: dict[str, Any], lock: Lock) -> None:
+        self.storage = storage
         self.attributes = attributes
         self._lock = lock
-        self.sources = read_table(path, "sources", SOURCES_SCHEMA)
-        self.patches = read_table(path, "patches", PATCHES_SCHEMA)
+        self.sources = read_table(storage, "sources", SOURCES_SCHEMA)
+        self.patches = read_table(storage, "patches", PATCHES_SCHEMA)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, place: str | Path | Storage) -> Self:
         """Open a bank that exists. Raises BankMissing, BankVersionError, BankLocked, BankDamaged."""
-        attributes = bank_attributes(path)
-        lock = _acquire_lock(path)
+        storage = open_storage(place)
+        attributes = bank_attributes(storage)
+        lock = acquire(storage)
         try:
-            writer = cls(path, attributes, lock)
+            writer = cls(storage, attributes, lock)
             writer.fold()
         except BaseException:
-            lock.close()
+            lock.release()
             raise
         return writer
 
     @classmethod
-    def create(cls, path: Path, attributes: Mapping[str, Any]) -> Self:
+    def create(cls, place: str | Path | Storage, attributes: Mapping[str, Any]) -> Self:
         """Make an empty bank and open it. `attributes` are stored in zarr.json, the format version is added.
 
         Raises BankError where the place is taken by something else or cannot be written.
         """
-        check_vacant(path)
-        with writing(path):
-            path.mkdir(parents=True, exist_ok=True)
-            lock = _acquire_lock(path)
-            if not table_path(path, "sources").exists():
-                replace_table(table_path(path, "sources"), SOURCES_SCHEMA.empty_table())
-                replace_table(table_path(path, "patches"), PATCHES_SCHEMA.empty_table())
-            stored = {"format_version": FORMAT_VERSION, **attributes}
-            # The group's metadata comes last: a directory with it is a bank.
-            zarr.create_group(path, zarr_format=3, attributes={"hdrprep": stored})
-        return cls(path, stored, lock)
+        storage = open_storage(place)
+        check_vacant(storage)
+        lock = acquire(storage)
+        stored = {"format_version": FORMAT_VERSION, **attributes}
+        try:
+            with writing(storage):
+                if not storage.exists(table_key("sources")):
+                    storage.write(table_key("patches"), encode_table(PATCHES_SCHEMA.empty_table()))
+                    storage.write(table_key("sources"), encode_table(SOURCES_SCHEMA.empty_table()))
+                # The group's metadata comes last: a place with it is a bank.
+                write_attributes(storage, stored)
+            return cls(storage, stored, lock)
+        except BaseException:
+            lock.release()
+            raise
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Replace what zarr.json says of the bank, the format version kept."""
         stored = {"format_version": FORMAT_VERSION, **attributes}
         if stored != self.attributes:
-            zarr.open_group(self.path, mode="r+").attrs.put({"hdrprep": stored})
+            with writing(self.storage):
+                write_attributes(self.storage, stored)
             self.attributes = stored
 
     def fold(self) -> int:
         """Take all waiting commits into the tables, one rename a table; return how many there were."""
-        paths = list_commits(self.path)
-        if not paths:
+        self._lock.check()
+        keys = list_commits(self.storage)
+        if not keys:
             return 0
-        commits = [read_commit(path) for path in paths]
+        commits = [read_commit(self.storage, key) for key in keys]
         self._replace(
             merge_sources(self.sources, (source for _, source in commits if source is not None)),
             merge_patches(self.patches, pa.concat_tables([patches for patches, _ in commits])),
         )
-        for path in paths:
-            path.unlink()
-        return len(paths)
+        with writing(self.storage):
+            for key in keys:
+                self.storage.delete(key)
+        return len(keys)
 
     def replace_patches(self, patches: pa.Table) -> None:
         """Write the patches table anew."""
@@ -98,17 +104,17 @@ class BankWriter:
     def _replace(self, sources: pa.Table, patches: pa.Table) -> None:
         # Patches first: a reader between the two renames sees patches whose source comes a moment later, and never a
         # source that claims frames without patches. Rows of a table that did not change are not written again.
-        with writing(self.path):
+        with writing(self.storage):
             if not patches.equals(self.patches):
-                replace_table(table_path(self.path, "patches"), patches)
+                self.storage.write(table_key("patches"), encode_table(patches))
                 self.patches = patches
             if not sources.equals(self.sources):
-                replace_table(table_path(self.path, "sources"), sources)
+                self.storage.write(table_key("sources"), encode_table(sources))
                 self.sources = sources
 
     def close(self) -> None:
         """Let go of the bank."""
-        self._lock.close()
+        self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -119,23 +125,23 @@ class BankWriter:
         self.close()
 
 
-def check_vacant(path: Path) -> None:
+def check_vacant(storage: Storage) -> None:
     """Raise BankError where a bank cannot be made because something else is there."""
-    if path.exists() and (not path.is_dir() or _foreign_entries(path)):
-        raise BankError(f"{path} exists and is no bank; choose another --bank")
+    if _is_foreign(storage):
+        raise BankError(f"{storage} exists and is no bank; choose another --bank")
 
 
-def read_folded(path: Path) -> tuple[pa.Table, pa.Table]:
+def read_folded(storage: Storage) -> tuple[pa.Table, pa.Table]:
     """Return the tables `(sources, patches)` as opening the bank would leave them, and write nothing.
 
     Another process may fold meanwhile: what it takes away is in the tables that are read afterwards.
     """
     commits = []
-    for commit in list_commits(path):
+    for key in list_commits(storage):
         with suppress(FileNotFoundError):
-            commits.append(read_commit(commit))
-    sources = read_table(path, "sources", SOURCES_SCHEMA)
-    patches = read_table(path, "patches", PATCHES_SCHEMA)
+            commits.append(read_commit(storage, key))
+    sources = read_table(storage, "sources", SOURCES_SCHEMA)
+    patches = read_table(storage, "patches", PATCHES_SCHEMA)
     if not commits:
         return sources, patches
     return (
@@ -174,26 +180,8 @@ def _refuse_collisions(table: pa.Table, rows: pa.Table) -> None:
         raise BankError("two different patches have the same patch_id; leave out one of the sources added last")
 
 
-def _foreign_entries(path: Path) -> list[str]:
-    # An ingest that was killed while it made the bank leaves these behind.
-    return [entry.name for entry in path.iterdir() if entry.name not in {"_work", "tables"}]
-
-
-def _acquire_lock(path: Path) -> IO[str]:
-    """Hold `_work/lock` until the returned file is closed or the process ends, however it ends."""
-    with writing(path):
-        (path / "_work").mkdir(exist_ok=True)
-        lock = (path / "_work" / "lock").open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise BankLocked(
-            f"another process ({holder}) is writing to {path}; wait for it or use another --bank"
-        ) from None
-    lock.truncate(0)
-    lock.write(f"pid {os.getpid()} on {os.uname().nodename}")
-    lock.flush()
-    return lock
+def _is_foreign(storage: Storage) -> bool:
+    """Say whether a place holds something that is no bank. An ingest that was killed while it made one leaves these."""
+    if isinstance(storage, LocalStorage) and storage.path.exists() and not storage.path.is_dir():
+        return True
+    return not storage.names() <= {"_work", "tables"}

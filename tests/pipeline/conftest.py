@@ -40,6 +40,15 @@ def scheduler() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The URL of a bucket on a real S3-protocol server."""
+    from tests.pipeline.object_store import s3_server
+
+    with s3_server() as url:
+        yield url
+
+
 @pytest.fixture
 def hdrprep(
     scheduler: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from pipeline.bank import PATCHES_SCHEMA, BankWriter
+from pipeline.bank import PATCHES_SCHEMA, BankWriter, open_storage
 from pipeline.bank.commits import list_commits, write_commit
-from pipeline.bank.files import replace_table
+from pipeline.bank.schema import encode_table
 from pipeline.config import resolve
 from pipeline.plan import plan_intake, plan_stage
 from pipeline.scenes import render_scene, write_exr
@@ -179,7 +179,7 @@ def test_sequences_and_videos_are_foretold(hdrprep: Command, place: Path) -> Non
     fewer = patches.filter(
         pc.or_(pc.less(patches["frame"], 4), pc.equal(patches["source_id"], patches["source_id"][0]))
     )
-    replace_table(bank / "tables" / "patches.parquet", fewer)
+    (bank / "tables" / "patches.parquet").write_bytes(encode_table(fewer))
     assert told(hdrprep(*words, "--dry-run"))["candidates"] == len(patches) - len(fewer) == 12
 
 
@@ -187,14 +187,14 @@ def test_what_waits_to_be_folded_counts(hdr_folder: Path, hdrprep: Command, plac
     bank = place / "bank.zarr"
     assert hdrprep("ingest", hdr_folder, "--bank", bank, *SMALL).status == 0
     patches, sources = table(bank, "patches"), table(bank, "sources")
-    replace_table(bank / "tables" / "patches.parquet", PATCHES_SCHEMA.empty_table())
-    replace_table(bank / "tables" / "sources.parquet", sources.slice(1))
-    write_commit(bank, "one", patches, sources.to_pylist()[0])
+    (bank / "tables" / "patches.parquet").write_bytes(encode_table(PATCHES_SCHEMA.empty_table()))
+    (bank / "tables" / "sources.parquet").write_bytes(encode_table(sources.slice(1)))
+    write_commit(open_storage(bank), "one", patches, sources.to_pylist()[0])
     before = tree(place)
     plan = told(hdrprep("simulate-ldr", "--bank", bank, "--dry-run"))
     assert (plan["frames"], plan["candidates"]) == (4, 24)
     assert tree(place) == before
-    assert len(list_commits(bank)) == 1
+    assert len(list_commits(open_storage(bank))) == 1
 
 
 def test_a_bank_that_another_process_writes_is_read(hdr_folder: Path, hdrprep: Command, place: Path) -> None:
@@ -258,12 +258,12 @@ def test_the_plan_of_no_bank_and_of_an_empty_one_agree(hdr_folder: Path, place: 
     with BankWriter.create(place / "bank.zarr", {"config": settings.stored()}):
         pass
     files = discover([hdr_folder], frozenset({".exr", ".hdr"})).files
-    one, two = (plan_intake("run", bank, settings, files) for bank in (None, place / "bank.zarr"))
+    one, two = (plan_intake("run", bank, settings, files) for bank in (None, open_storage(place / "bank.zarr")))
     assert one.candidates == two.candidates == 20
     assert one.jobs[0].sample is not None
     assert two.jobs[0].sample is not None
     assert one.jobs[0].sample.share == two.jobs[0].sample.share
-    assert plan_stage("export", place / "bank.zarr", settings).candidates == 0
+    assert plan_stage("export", open_storage(place / "bank.zarr"), settings).candidates == 0
 
 
 def test_a_reader_that_breaks_rejects_its_source_only(
