@@ -7,9 +7,10 @@ Legend: a unit is one frame with its candidates; there are M units, and m of the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from math import inf, sqrt
 from pathlib import Path
@@ -31,7 +32,9 @@ from pipeline.rows import Row, patch_table, score_rows, simulate_rows, window_ro
 # The limits of a sample. Yields differ more between sources than within one: rather many frames than many candidates.
 UNITS = 24
 CANDIDATES = 72  # of all units together
-SECONDS = 20.0  # after which no unit and no candidate is begun
+# Whichever is spent first, no unit and no candidate is begun afterwards. Of the processor, so that a busy machine takes
+# the same sample; on the clock, for sources that are slow to come.
+CPU_SECONDS, WALL_SECONDS = 20.0, 60.0
 BATCH = 8  # patches that are encoded together
 Z = 1.96  # of an interval of 95 %
 
@@ -185,22 +188,40 @@ class Sample:
         return (1 - m / M) * between / m + within / (m * M)
 
 
+class _Budget:
+    """What a sample may cost."""
+
+    def __init__(self, part: float) -> None:
+        self._cpu, self._wall = CPU_SECONDS * part, WALL_SECONDS * part
+        self._start = time.process_time(), time.perf_counter()
+
+    @property
+    def used(self) -> float:
+        """The share that is spent."""
+        cpu, wall = time.process_time() - self._start[0], time.perf_counter() - self._start[1]
+        return max(cpu / self._cpu, wall / self._wall)
+
+    def is_beyond(self, share: float) -> bool:
+        """Say whether more than a share is spent."""
+        return self.used > share
+
+
 def measure(units: Sequence[Unit], stages: Sequence[Stage], settings: Settings, part: float = 1.0) -> Sample:
     """Put a sample of the units through stages; `part` of the limits of a sample may be used."""
     work.single_threaded()
     chosen = choose(units, max(1, round(UNITS * part)), settings.ingest.seed)
     most = -(-round(CANDIDATES * part) // max(1, len(chosen)))
-    end = time.perf_counter() + SECONDS * part
+    budget = _Budget(part)
     seen: list[Observation] = []
     failures: dict[str, str] = {}
     for position, unit in enumerate(tqdm(chosen, "sample", unit=" frames", disable=None, leave=False)):
-        now = time.perf_counter()
-        if now > end and seen:
+        used = budget.used
+        if used > 1 and seen:
             break
-        # One unit takes its share of the time that is left, or a quarter, so that no source is all of the sample.
-        until = now + (end - now) / min(4, len(chosen) - position)
+        # A unit takes its share of what is left, or up to a quarter, so that no source is all of the sample.
+        until = used + (1 - used) / min(4, len(chosen) - position)
         try:
-            seen.append(_observe(unit, stages, settings, min(most, unit.candidates), until))
+            seen.append(_observe(unit, stages, settings, min(most, unit.candidates), partial(budget.is_beyond, until)))
         except Exception as error:  # as in a worker: one source stops nothing
             failures[str(unit.source["path"])] = describe(error)
     after, before = [row for one in seen for row in one.rows], [row for one in seen for row in one.before]
@@ -217,7 +238,9 @@ def choose(units: Sequence[Unit], most: int, seed: int) -> list[Unit]:
     return [picked[index] for index in rng.permutation(len(picked)).tolist()]
 
 
-def _observe(unit: Unit, stages: Sequence[Stage], settings: Settings, count: int, until: float) -> Observation:
+def _observe(
+    unit: Unit, stages: Sequence[Stage], settings: Settings, count: int, spent: Callable[[], bool]
+) -> Observation:
     frame, decode = _decode(unit)
     seen = Observation(unit, decode)
     before = [] if unit.rows is None else unit.rows.slice(0, count).to_pylist()
@@ -227,7 +250,7 @@ def _observe(unit: Unit, stages: Sequence[Stage], settings: Settings, count: int
         with seen.candidates.measured():
             rows = window_rows(unit.source["source_id"], unit.number, frame, fewer)
     for row in rows:
-        if seen.rows and time.perf_counter() > until:
+        if seen.rows and spent():
             break
         with seen.candidates.measured():
             seen.rows.append(_work(frame.pixels, row, stages, settings))
@@ -236,7 +259,7 @@ def _observe(unit: Unit, stages: Sequence[Stage], settings: Settings, count: int
     seen.kept = len(kept)
     seen.before = before[: len(seen.rows)]
     if "export" in stages:
-        _export(seen, frame.pixels, kept, settings, until)
+        _export(seen, frame.pixels, kept, settings, spent)
     return seen
 
 
@@ -263,9 +286,11 @@ def _work(pixels: FloatImage, row: Row, stages: Sequence[Stage], settings: Setti
     return rows[0]
 
 
-def _export(seen: Observation, pixels: FloatImage, kept: Sequence[Row], settings: Settings, until: float) -> None:
+def _export(
+    seen: Observation, pixels: FloatImage, kept: Sequence[Row], settings: Settings, spent: Callable[[], bool]
+) -> None:
     for start in range(0, len(kept), BATCH):
-        if seen.exported and time.perf_counter() > until:
+        if seen.exported and spent():
             break
         batch = kept[start : start + BATCH]
         with seen.export.measured():
