@@ -60,16 +60,20 @@ def done(bank: Path) -> dict[str, int]:
     return {"sources": len(sources), "frames": used, "candidates": len(patches), "kept": kept, "exported": exported}
 
 
-def test_a_run_is_foretold_and_nothing_is_written(hdr_folder: Path, hdrprep: Command, place: Path) -> None:
+@pytest.mark.parametrize("limit", [(), ("--limit", "3")])
+def test_a_run_is_foretold_and_nothing_is_written(
+    hdr_folder: Path, hdrprep: Command, place: Path, limit: tuple[str, ...]
+) -> None:
     bank = place / "bank.zarr"
     before = tree(place, hdr_folder)
-    plan = hdrprep("run", hdr_folder, "--bank", bank, "--dry-run", *SMALL)
+    plan = hdrprep("run", hdr_folder, "--bank", bank, "--dry-run", *limit, *SMALL)
     assert tree(place, hdr_folder) == before
     assert plan.err == ""
     # The sample is all of it here, so that nothing of what is said is an estimate but bytes and time.
     assert "confidence" not in plan.out
-    assert hdrprep("run", hdr_folder, "--bank", bank, *SMALL).status == 0
+    assert hdrprep("run", hdr_folder, "--bank", bank, *limit, *SMALL).status == 0
     expected = done(bank)
+    assert expected["exported"] == (3 if limit else expected["kept"])
     assert 0 < expected["kept"] < expected["candidates"]
     assert expected.items() <= told(plan).items()
 
