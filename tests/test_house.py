@@ -108,7 +108,8 @@ def test_ci_runs_what_a_developer_runs() -> None:
 
 @needs_checkout
 @pytest.mark.parametrize(
-    "document", ["README.md", *(f"docs/{name}" for name in ("bank.md", "method.md", "planning.md", "training.md"))]
+    "document",
+    ["README.md", *(f"docs/{name}" for name in ("bank-format.md", "method.md", "planning.md", "training.md"))],
 )
 def test_links_between_documents_lead_somewhere(document: str) -> None:
     path = ROOT / document
@@ -130,7 +131,7 @@ def test_the_readme_names_commands_and_options_that_exist() -> None:
 
 @needs_checkout
 def test_the_bank_document_names_every_column() -> None:
-    text = (ROOT / "docs" / "bank.md").read_text()
+    text = (ROOT / "docs" / "bank-format.md").read_text()
     sources, patches = text.split("## sources")[1].split("## patches")
     for section, schema in ((sources, SOURCES_SCHEMA), (patches, PATCHES_SCHEMA)):
         named = {name for line in section.splitlines() if line.startswith("| `") for name in _first_cell(line)}
