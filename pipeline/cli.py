@@ -132,7 +132,7 @@ def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -
 def status(bank: Storage, as_json: bool) -> None:
     """Show the progress of a bank and the yield of each source."""
     reader = BankReader(bank)
-    sources, patches = reader.sources(), reader.patches()
+    sources, patches = reader.sources(), reader.patches(bank_status.PATCH_COLUMNS)
     counts = bank_status.count(sources, patches)
     size = reader.storage.total()
     if as_json:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,11 +27,13 @@ SCENES, HEIGHT, WIDTH, SEED = 8, 768, 1024, 0
 PHOTOGRAPH = 512  # height and width of the picture to reconstruct, pixels
 PHOTOGRAPH_SEED = 1000  # of a scene that is not in the bank
 # As configs/quick.yaml, smaller still: two cores finish the demo in minutes.
-BANK = {"crops": {"patches": 12, "patch_size": 256}}
+BANK: dict[str, dict[str, Any]] = {
+    "crops": {"patches": 12, "patch_size": 256},
+    "split": {"validation": 0.25},  # so that a scene or two of the few validate
+}
 TRAINING = {
     "width": 16,  # channels of the first layer, a quarter of the paper's
     "learning_rate": 1e-3,  # five times the paper's: a few hundred steps are to show something
-    "validation_share": 0.25,
     "log_every": 20,
     "validate_every": 100,
     "checkpoint_every": 100,

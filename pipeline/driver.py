@@ -19,7 +19,7 @@ from pipeline.workers import Task, Workers
 
 FRAMES = 8  # of a sequence or video, at most, that one task decodes
 FOLD_INTERVAL = 30.0  # seconds between two replacements of the tables, at least
-FOLD_SHARE = 20  # nor sooner than so many times as long as the last one took
+FOLD_SHARE = 150  # nor sooner than so many times as long as the last one took: less than 1 % of a run
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from pipeline.identification import identify_sources
 from pipeline.licence import NO_LICENCES, Licence, Licences, listed_name
 from pipeline.pending import frames_to_ingest
 from pipeline.remote import path_of
-from pipeline.rows import Found
+from pipeline.rows import Found, Row
 from pipeline.workers import Task
 
 
@@ -58,9 +58,12 @@ class Intake:
 
     def retry(self, word: str | None) -> Report:
         """Take in anew the rejected sources, or those whose reason contains a word."""
-        rejected = [row for row in self.writer.sources.to_pylist() if row["status"] == "rejected"]
-        again = [row for row in rejected if word is None or word.lower() in row["reason"].lower()]
-        kept = [row for row in self.writer.sources.to_pylist() if row not in again]
+
+        def is_meant(row: Row) -> bool:
+            return row["status"] == "rejected" and (word is None or word.lower() in row["reason"].lower())
+
+        rows = self.writer.sources.to_pylist()
+        again, kept = [row for row in rows if is_meant(row)], [row for row in rows if not is_meant(row)]
         self.writer.replace_sources(pa.Table.from_pylist(kept, schema=self.writer.sources.schema))
         places = [path_of(place) for row in again for place in (row["path"], *row["also_at"])]
         # What was said of their licence holds on.

@@ -23,6 +23,7 @@ _SETTINGS = {
     "every": ("ingest", "every"),
     "sequences": ("ingest", "sequences"),
     "transfer": ("ingest", "transfer"),
+    "group_by": ("split", "group_by"),
     "patches": ("crops", "patches"),
     "patch_size": ("crops", "patch_size"),
     "threshold": ("score", "threshold"),
@@ -117,6 +118,11 @@ ingest_options = chain(
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="Markdown table with the columns file and licence.",
+    ),
+    option(
+        "--group-by",
+        metavar="folder|REGEX",
+        help="Keep sources of one folder, or of one match in their path, on one side of the data split.",
     ),
     option("--max-failures", metavar="N|P%", help="Rejected sources that still end with status 0.  [default: 0]"),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -28,17 +28,25 @@ class ToExport:
 
 def frames_to_ingest(sources: pa.Table, patches: pa.Table, every: int) -> Iterator[tuple[Row, list[int]]]:
     """Yield each sequence and video that was taken in, with its used frames that have no patches yet."""
+    wanted = [row for row in sources.to_pylist() if row["kind"] != "still" and row["status"] == "ok"]
+    there = _frames_there(patches, [source["source_id"] for source in wanted])
+    for source in wanted:
+        yield source, sorted(set(range(0, source["frames"], every)) - there.get(source["source_id"], set()))
+
+
+def _frames_there(patches: pa.Table, source_ids: Sequence[str]) -> dict[str, set[int]]:
+    """Return the frames that have patches, by source."""
     patches = patches.select(["source_id", "frame"])
-    for source in sources.filter(pc.not_equal(sources["kind"], "still")).to_pylist():
-        if source["status"] != "ok":
-            continue
-        there = patches.filter(pc.equal(patches["source_id"], source["source_id"]))["frame"].to_pylist()
-        yield source, sorted(set(range(0, source["frames"], every)) - set(there))
+    wanted = patches.filter(pc.is_in(patches["source_id"], value_set=pa.array(source_ids, pa.string())))
+    there: dict[str, set[int]] = {}
+    for row in wanted.group_by(["source_id", "frame"]).aggregate([]).to_pylist():
+        there.setdefault(row["source_id"], set()).add(row["frame"])
+    return there
 
 
 def patches_to_simulate(patches: pa.Table) -> pa.Table:
     """Return the patches that have no camera."""
-    return patches.filter(pc.is_null(patches["clip_fraction"]))
+    return _where_null(patches, "clip_fraction")
 
 
 def patches_to_score(patches: pa.Table) -> pa.Table:
@@ -52,7 +60,12 @@ def patches_to_score(patches: pa.Table) -> pa.Table:
 
 def unscored(patches: pa.Table) -> pa.Table:
     """Return the patches that have no score, whether or not they have a camera."""
-    return patches.filter(pc.is_null(patches["score_saturated"]))
+    return _where_null(patches, "score_saturated")
+
+
+def _where_null(patches: pa.Table, column: str) -> pa.Table:
+    """Return the patches that have nothing in a column; without copying any where there are none."""
+    return patches.filter(pc.is_null(patches[column])) if patches[column].null_count else patches.slice(0, 0)
 
 
 def check_scored(patches: pa.Table) -> None:

@@ -18,6 +18,7 @@ from pipeline.config import Settings
 from pipeline.driver import FRAMES, Driver, Report
 from pipeline.intake import Intake
 from pipeline.licence import NO_LICENCES, Licences
+from pipeline.logs import log
 from pipeline.pending import (
     by_frames,
     check_scored,
@@ -26,6 +27,7 @@ from pipeline.pending import (
     patches_to_simulate,
 )
 from pipeline.rows import Row, relabel
+from pipeline.split import count_moved, split_patches, split_sources
 from pipeline.workers import Task, Workers
 
 
@@ -39,14 +41,19 @@ class Pipeline:
 
     def ingest(self, paths: Sequence[Path], licences: Licences = NO_LICENCES) -> Report:
         """Take in the files whose content is not yet in the bank, and draw their windows."""
-        return self.intake.ingest(paths, licences)
+        report = self.intake.ingest(paths, licences)
+        self._put_on_sides(self.writer.patches)
+        return report
 
     def retry(self, word: str | None) -> Report:
         """Take in the rejected sources anew, or those whose reason contains a word."""
-        return self.intake.retry(word)
+        report = self.intake.retry(word)
+        self._put_on_sides(self.writer.patches)
+        return report
 
     def simulate(self) -> Report:
         """Give a camera to every patch that has none."""
+        self._put_on_sides(self.writer.patches)
         pending = patches_to_simulate(self.writer.patches)
         return self.driver.collect("simulate-ldr", work.simulate_frames, self._frame_tasks(pending), pending.num_rows)
 
@@ -54,13 +61,15 @@ class Pipeline:
         """Score every patch that has no score, and label all by the present threshold and average."""
         pending = patches_to_score(self.writer.patches)
         report = self.driver.collect("score", work.score_frames, self._frame_tasks(pending), pending.num_rows)
-        self.writer.replace_patches(relabel(self.writer.patches, self.settings.score))
+        self._put_on_sides(relabel(self.writer.patches, self.settings.score))
         return report
 
     def export(self) -> Report:
         """Render the kept patches that are not yet exported into the bank's arrays."""
         patches = self.writer.patches
         check_scored(patches)
+        self._put_on_sides(patches)
+        patches = self.writer.patches
         pending = patches_to_export(patches, self.settings)
         if not pending.positions:
             return Report()
@@ -83,6 +92,15 @@ class Pipeline:
         report.failures += exported.failures
         report.seconds += exported.seconds
         return report
+
+    def _put_on_sides(self, patches: pa.Table) -> None:
+        """Write the patches, each of them and each source on the side of the split that the present settings say."""
+        before = self.writer.sources
+        sources = split_sources(before, self.settings.split)
+        moved = count_moved(before, sources)
+        if moved:
+            log.warning("the split has changed: %d of %d sources are on another side now", moved, sources.num_rows)
+        self.writer.replace(sources, split_patches(patches, sources))
 
     def _frame_tasks(self, pending: pa.Table) -> Iterator[Task]:
         sources = self._sources_by_id()

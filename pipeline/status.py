@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 
 Counts = dict[str, int]
 
+PATCH_COLUMNS = ["source_id", "clip_fraction", "score", "verdict", "row"]  # all that is needed of the patches
+
 
 def count(sources: pa.Table, patches: pa.Table) -> Counts:
     """Return the counts that tell how far a bank is: sources, candidates, verdicts, exported patches."""

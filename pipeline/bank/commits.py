@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.bank.schema import PATCHES_SCHEMA, encode_table
+from pipeline.bank.schema import PATCHES_SCHEMA, complete, encode_table
 from pipeline.bank.storage import Storage, writing
 
 COMMITS = "_work/commits"  # where commits wait to be folded into the tables
@@ -48,4 +48,5 @@ def read_commit(bank: Storage, key: str) -> tuple[pa.Table, dict[str, Any] | Non
     """Return a commit's rows and its source's row."""
     table = pq.read_table(pa.BufferReader(bank.read(key)))
     encoded = (table.schema.metadata or {}).get(_SOURCE_KEY)
-    return table.replace_schema_metadata(None).cast(PATCHES_SCHEMA), None if encoded is None else json.loads(encoded)
+    # Whoever was interrupted may have been an earlier version.
+    return complete(table, PATCHES_SCHEMA), None if encoded is None else json.loads(encoded)

@@ -14,7 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.bank.arrays import PatchArrays
-from pipeline.bank.schema import FORMAT_VERSION, PATCHES_SCHEMA, SOURCES_SCHEMA, table_key
+from pipeline.bank.schema import (
+    FORMAT_VERSION,
+    PATCHES_SCHEMA,
+    SOURCES_SCHEMA,
+    complete,
+    missing_columns,
+    table_key,
+)
 from pipeline.bank.storage import Storage, open_storage
 from pipeline.errors import BankDamaged, BankMissing, BankVersionError
 
@@ -47,11 +54,20 @@ def write_attributes(storage: Storage, attributes: dict[str, Any]) -> None:
 
 
 def read_table(storage: Storage, name: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-    """Return a bank's table, all columns or the named ones. Raises BankDamaged where it cannot be read."""
+    """Return a bank's table, all columns or the named ones.
+
+    Columns that an earlier version did not write yet read as null. Raises BankDamaged where the table cannot be read,
+    or lacks what every version writes.
+    """
     wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns])
     key = table_key(name)
     try:
-        return pq.read_table(pa.BufferReader(storage.read(key)), columns=wanted.names).cast(wanted)
+        with pq.ParquetFile(pa.BufferReader(storage.read(key))) as file:
+            present = file.schema_arrow.names
+            missing = missing_columns(name, present, wanted.names)
+            if missing:
+                raise BankDamaged(f"the table {storage}/{key} has no column {missing[0]}, it is damaged or was changed")
+            return complete(file.read([column for column in wanted.names if column in present]), wanted)
     except (OSError, pa.ArrowException, ValueError) as error:
         detail = str(error).splitlines()[0][:160]
         raise BankDamaged(f"the table {storage}/{key} cannot be read, it is damaged or missing ({detail})") from error

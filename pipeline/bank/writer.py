@@ -8,13 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.bank.commits import list_commits, read_commit
 from pipeline.bank.lock import Lock, acquire
 from pipeline.bank.reader import bank_attributes, read_table, write_attributes
-from pipeline.bank.schema import FORMAT_VERSION, PATCH_ORDER, PATCHES_SCHEMA, SOURCES_SCHEMA, encode_table, table_key
+from pipeline.bank.schema import FORMAT_VERSION, PATCHES_SCHEMA, SOURCES_SCHEMA, encode_table, table_key
 from pipeline.bank.storage import LocalStorage, Storage, open_storage, writing
 from pipeline.errors import BankError
 
@@ -101,6 +102,10 @@ class BankWriter:
         """Write the sources table anew."""
         self._replace(sources, self.patches)
 
+    def replace(self, sources: pa.Table, patches: pa.Table) -> None:
+        """Write both tables anew, those that changed."""
+        self._replace(sources, patches)
+
     def _replace(self, sources: pa.Table, patches: pa.Table) -> None:
         # Patches first: a reader between the two renames sees patches whose source comes a moment later, and never a
         # source that claims frames without patches. Rows of a table that did not change are not written again.
@@ -159,24 +164,29 @@ def merge_sources(table: pa.Table, rows: Iterable[Mapping[str, Any]]) -> pa.Tabl
 
 
 def merge_patches(table: pa.Table, rows: pa.Table) -> pa.Table:
-    """Return the patches table with rows added or replaced by patch_id, in the order (source_id, frame, k).
+    """Return the patches table with rows added or replaced, in the order (source_id, frame, k).
 
     Raises BankError where two different patches have one patch_id.
     """
-    _refuse_collisions(table, rows)
-    untouched = table.filter(pc.invert(pc.is_in(table["patch_id"], value_set=rows["patch_id"].combine_chunks())))
-    return pa.concat_tables([untouched, rows]).sort_by(PATCH_ORDER).combine_chunks()
+    both = pa.concat_tables([table, rows])
+    sources = both["source_id"].combine_chunks().dictionary_encode()
+    rank = np.argsort(np.argsort(np.array(sources.dictionary.to_pylist(), dtype=str)))
+    keys = [rank[sources.indices.to_numpy()], both["frame"].to_numpy(), both["k"].to_numpy()]
+    # The sort is stable: of a patch that stands in both, the new row comes last, and stays.
+    order = np.lexsort(keys[::-1])
+    changes = [np.diff(key[order]) != 0 for key in keys]
+    last = np.concatenate([np.any(changes, axis=0), np.ones(min(1, order.size), np.bool_)])
+    merged = both.take(pa.array(order[last])).combine_chunks()
+    _refuse_collisions(merged)
+    return merged
 
 
 def _source_key(row: Mapping[str, Any]) -> tuple[str, str]:
     return ("id", row["source_id"]) if row["source_id"] is not None else ("path", row["path"])
 
 
-def _refuse_collisions(table: pa.Table, rows: pa.Table) -> None:
-    identity = ["patch_id", "source_id", "frame", "k"]
-    both = pa.concat_tables([table.select(identity), rows.select(identity)])
-    distinct = both.group_by(identity).aggregate([]).num_rows
-    if distinct != pc.count_distinct(both["patch_id"]).as_py():
+def _refuse_collisions(patches: pa.Table) -> None:
+    if pc.count_distinct(patches["patch_id"]).as_py() != patches.num_rows:
         raise BankError("two different patches have the same patch_id; leave out one of the sources added last")
 
 

@@ -70,6 +70,18 @@ def hdrprep(
         out, err = capsys.readouterr()
         return Result(status, out, err)
 
-    for name in ("BANK", "CONFIG", "PATCHES", "PATCH_SIZE", "SEED", "THRESHOLD", "LIMIT", "WORKERS", "SCHEDULER"):
+    named = [
+        "BANK",
+        "CONFIG",
+        "PATCHES",
+        "PATCH_SIZE",
+        "SEED",
+        "THRESHOLD",
+        "LIMIT",
+        "WORKERS",
+        "SCHEDULER",
+        "GROUP_BY",
+    ]
+    for name in named:
         monkeypatch.delenv(f"HDRPREP_{name}", raising=False)
     return run

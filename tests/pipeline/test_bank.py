@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.bank import (
     PATCHES_SCHEMA,
+    SOURCES_SCHEMA,
     BankReader,
     BankWriter,
     ExportSettings,
@@ -29,6 +30,7 @@ from pipeline.bank import (
 from pipeline.bank.arrays import HALF_MAX, to_half
 from pipeline.bank.commits import list_commits
 from pipeline.bank.files import replace_file
+from pipeline.bank.writer import merge_patches
 from pipeline.errors import BankDamaged, BankError, BankLocked, BankMissing, BankVersionError
 from pipeline.records import patch_id
 
@@ -116,6 +118,25 @@ def test_a_fold_that_was_killed_before_it_removed_its_commits_changes_nothing_wh
     with BankWriter.open(bank) as writer:
         assert writer.sources.equals(before[0])
         assert writer.patches.equals(before[1])
+
+
+identified = st.tuples(st.sampled_from("ab0f"), st.integers(0, 2), st.integers(0, 3))
+
+
+@given(st.sets(identified, max_size=30), st.lists(identified, unique=True, max_size=30))
+def test_rows_are_merged_as_by_a_dictionary_that_is_sorted(
+    old: set[tuple[str, int, int]], new: list[tuple[str, int, int]]
+) -> None:
+    def rows(of: Any, score: float) -> list[dict[str, Any]]:
+        return [
+            {"patch_id": patch_id(s, f, k), "source_id": s, "frame": f, "k": k, "score": score + k} for s, f, k in of
+        ]
+
+    before, after = rows(sorted(old), 0.0), rows(new, 10.0)
+    merged = merge_patches(patch_table(*before), patch_table(*after))
+    expected = {row["patch_id"]: row for row in [*before, *after]}
+    ordered = sorted(expected.values(), key=lambda row: (row["source_id"], row["frame"], row["k"]))
+    assert merged.equals(patch_table(*ordered))
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
@@ -331,3 +352,40 @@ def test_tables_read_with_plain_pyarrow_have_the_published_columns(tmp_path: Pat
         "patch_id source_id frame k y x height width flip clip_fraction exposure noise_sigma hue_shift "
         "saturation_shift curve_n curve_sigma jpeg_quality seed saturated_fraction score verdict row"
     )
+
+
+LATER = {"sources": ["group", "split"], "patches": ["split", "frame_nonfinite_pixels", "frame_negative_pixels"]}
+
+
+def without(file: Path, *columns: str) -> None:
+    table = pq.read_table(file)
+    pq.write_table(table.drop_columns(list(columns)).replace_schema_metadata(table.schema.metadata), file)
+
+
+def test_a_bank_of_an_earlier_version_opens_with_nulls_where_it_lacks_columns(tmp_path: Path) -> None:
+    bank, _, _ = make_exported_bank(tmp_path / "bank")
+    write_commit(open_storage(bank), "waits", patch_table(patch_row(SOURCES[1], 0)), source_row(SOURCES[1], "/b"))
+    whole = BankReader(bank).patches()
+    for name, later in LATER.items():
+        without(bank / "tables" / f"{name}.parquet", *later)
+    without(bank / list_commits(open_storage(bank))[0], *LATER["patches"])
+    assert BankReader(bank).patches().equals(whole)
+    assert BankReader(bank).patches(["split", "k"]).to_pydict() == {"split": [None] * 5, "k": list(range(5))}
+    assert BankReader(bank).sources().column_names == SOURCES_SCHEMA.names
+    with BankWriter.open(bank) as writer:
+        assert writer.patches.num_rows == 6
+        assert writer.sources.to_pylist()[0]["group"] is None
+    # What is written again has them all.
+    assert set(pq.read_schema(bank / "tables" / "patches.parquet").names) == set(PATCHES_SCHEMA.names)
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("patches", "patch_id"), ("patches", "score"), ("sources", "source_id"), ("sources", "status")]
+)
+def test_a_table_without_what_every_version_writes_is_damaged(tmp_path: Path, name: str, column: str) -> None:
+    bank = make_bank(tmp_path / "bank")
+    without(bank / "tables" / f"{name}.parquet", column)
+    with pytest.raises(BankDamaged, match=f"{name}.parquet has no column {column}"):
+        getattr(BankReader(bank), name)()
+    with pytest.raises(BankDamaged, match=column):
+        BankWriter.open(bank)
