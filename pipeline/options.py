@@ -87,6 +87,9 @@ common_options = chain(
     option("--source-timeout", type=float, help="Seconds that decoding one frame may take.  [default: 300]"),
     log_options,
 )
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done, from counts and a timed sample; write nothing."
+)
 sources_argument = click.argument("sources", nargs=-1, required=True, type=source_path, metavar="SOURCES...")
 transfer_option = option(
     "--transfer",

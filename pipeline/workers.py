@@ -17,7 +17,7 @@ import dask
 from distributed import Client, KilledWorker, LocalCluster, as_completed
 
 from pipeline.config import RunSettings
-from pipeline.errors import BankError, HdrprepError, UsageError
+from pipeline.errors import BankError, UsageError, describe
 
 WINDOW = 3  # tasks a worker thread that run or wait
 
@@ -169,9 +169,6 @@ def _ignoring_interrupts() -> Iterator[None]:
 
 
 def _describe(error: BaseException) -> str:
-    if isinstance(error, HdrprepError):
-        return str(error)
     if isinstance(error, KilledWorker):
         return "the worker process died on it, twice; the file may be damaged or need more memory than there is"
-    detail = str(error).splitlines()[0][:160] if str(error) else ""
-    return f"it could not be processed ({type(error).__name__}: {detail})"
+    return describe(error)
