@@ -3,8 +3,8 @@
     python benchmarks/catalogue.py [--frames 2000] [--patches 250] [--out FILE.json]
 
 Each step runs in a process of its own. `seconds` is its wall-clock time from start to end, imports included, `cpu` the
-time that it and its workers kept a core busy, `within` the wall-clock time of the step alone where it is no whole command,
-and `peak_mb` the largest resident set of that process.
+time that it and its workers kept a core busy, `within` the wall-clock time of the step alone where it is no whole
+command, and `peak_mb` the largest resident set of that process. Wall-clock times are of use on an idle machine only.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def main() -> None:
         name, bank = options.step
         print(STEPS[name](Path(bank)))
         return
+    machine = _machine()
     with tempfile.TemporaryDirectory() as folder:
         figures = _measure_all(Path(folder), options.frames, options.patches)
     print(f"{'step':<34} {'seconds':>8} {'cpu':>8} {'within':>8} {'peak MB':>8}")
@@ -67,7 +68,7 @@ def main() -> None:
         within = f"{figure['within']:>8.2f}" if "within" in figure else " " * 8
         print(f"{step:<34} {figure['seconds']:>8.2f} {figure['cpu']:>8.2f} {within} {figure['peak_mb']:>8.0f}")
     print(*(f"{name}: {value}" for name, value in figures.items() if name != "steps"), sep="\n")
-    report = {**figures, "machine": _machine(), "versions": versions(), "commit": _commit()}
+    report = {**figures, "machine": machine, "versions": versions(), "commit": _commit()}
     if options.out is not None:
         options.out.write_text(json.dumps(report, indent=2) + "\n")
 
@@ -334,7 +335,8 @@ def _task_sizes(bank: Path) -> dict[str, int]:
 
 
 def _machine() -> dict[str, Any]:
-    return {"cpu": _cpu(), "cores": os.cpu_count(), "platform": platform.platform()}
+    load = round(os.getloadavg()[0], 1)  # what else was going on
+    return {"cpu": _cpu(), "cores": os.cpu_count(), "platform": platform.platform(), "load_average_before": load}
 
 
 def _cpu() -> str:

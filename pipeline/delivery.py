@@ -15,7 +15,7 @@ from pipeline import packing
 from pipeline.bank import BankWriter, LocalStorage, PatchArrays, writing
 from pipeline.bank.schema import table_key
 from pipeline.config import Settings
-from pipeline.driver import FRAMES, Driver, Report, by_frames, choose
+from pipeline.driver import FRAMES, Driver, Report
 from pipeline.errors import UsageError
 from pipeline.handover import (
     CARD,
@@ -36,6 +36,7 @@ from pipeline.handover import (
     wanted_rows,
     without_content,
 )
+from pipeline.pending import by_frames, choose
 from pipeline.status import format_bytes
 from pipeline.workers import Task
 

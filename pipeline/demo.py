@@ -14,17 +14,14 @@ import cv2
 import numpy as np
 
 from pipeline import status
-from pipeline.bank import BankReader, BankWriter, open_storage
-from pipeline.bank.reader import bank_attributes
+from pipeline.bank import BankReader, open_storage
 from pipeline.camera import CameraSettings, cut, draw_camera, render, resolve_exposure
-from pipeline.config import check_against_bank, resolve
-from pipeline.errors import BankMissing, HdrprepError
+from pipeline.config import resolve
+from pipeline.errors import HdrprepError
 from pipeline.frames import read_frame
+from pipeline.opening import open_pipeline, prepare
 from pipeline.records import ByteImage, FloatImage, Recipe, Window
-from pipeline.run import Pipeline
 from pipeline.scenes import render_scene, write_demo_set
-from pipeline.versions import versions
-from pipeline.workers import Workers
 
 SCENES, HEIGHT, WIDTH, SEED = 8, 768, 1024, 0
 PHOTOGRAPH = 512  # height and width of the picture to reconstruct, pixels
@@ -64,18 +61,9 @@ def make_demo(directory: Path, workers: int | None) -> Iterator[str]:
 
 
 def _fill_bank(bank: Path, scenes: list[Path], workers: int | None) -> None:
-    settings = resolve([BANK, {"run": {"workers": workers}}])
-    attributes = {"seed": settings.ingest.seed, "config": settings.stored(), "versions": versions()}
-    try:
-        stored = bank_attributes(open_storage(bank))
-        check_against_bank(settings, stored["config"], exported=True)
-        attributes["versions"] = stored["versions"]
-        opened = BankWriter.open(bank)
-    except BankMissing:
-        opened = BankWriter.create(bank, attributes)
-    with opened as writer, Workers(settings.run) as processes:
-        writer.set_attributes(attributes)
-        Pipeline(writer, processes, settings).everything(scenes)
+    wanted = resolve([BANK, {"run": {"workers": workers}}])
+    with open_pipeline(prepare(open_storage(bank), lambda _: wanted, create=True)) as pipeline:
+        pipeline.everything(scenes)
 
 
 def _train(bank: Path, out: Path) -> Path:

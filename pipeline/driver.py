@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-import pyarrow as pa
 from tqdm import tqdm
 
 from pipeline import work
 from pipeline.bank import BankWriter
 from pipeline.config import Settings
 from pipeline.logs import log
-from pipeline.records import derive_seed
 from pipeline.workers import Task, Workers
 
 FRAMES = 8  # of a sequence or video, at most, that one task decodes
@@ -106,31 +102,3 @@ def _timed(fold: Callable[[], object]) -> float:
     fold()
     now = time.monotonic()
     return now + max(FOLD_INTERVAL, FOLD_SHARE * (now - start))
-
-
-def choose(patches: pa.Table, positions: Sequence[int], count: int | None, seed: int) -> list[int]:
-    """Return a seeded choice of at most `count` positions in the patches table, ascending; all if count is None.
-
-    Patches are ranked by a hash of their identity, so that a larger count adds to a smaller one.
-    """
-    if count is None or count >= len(positions):
-        return sorted(positions)
-    identities = patches["patch_id"].to_numpy()
-    ranked = sorted(positions, key=lambda position: derive_seed(seed, str(identities[position]), 0, 0, "limit"))
-    return sorted(ranked[:count])
-
-
-def by_frames(patches: pa.Table, most: int) -> Iterator[pa.Table]:
-    """Cut patches in the order (source_id, frame, k) into slices of at most so many frames of one source."""
-    if patches.num_rows == 0:
-        return
-    sources = patches["source_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    frames = patches["frame"].to_numpy()
-    new_source = np.concatenate([[True], np.diff(sources) != 0])
-    new_frame = new_source | np.concatenate([[True], np.diff(frames) != 0])
-    # The number of each row's frame within its source: a slice begins at every `most`-th.
-    count = np.cumsum(new_frame) - 1
-    within = count - np.maximum.accumulate(np.where(new_source, count, 0))
-    bounds = [*np.flatnonzero(new_frame & (within % most == 0)).tolist(), patches.num_rows]
-    for start, stop in pairwise(bounds):
-        yield patches.slice(start, stop - start)

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 from pipeline import work
 from pipeline.driver import FRAMES, Driver, Report
-from pipeline.frames.sequence import group_sequences, is_numbered, sequence_files
+from pipeline.frames.sequence import sequence_files
+from pipeline.identification import identify_sources
 from pipeline.licence import NO_LICENCES, Licence, Licences, listed_name
-from pipeline.logs import log
+from pipeline.pending import frames_to_ingest
 from pipeline.remote import path_of
 from pipeline.rows import Found, Row
 from pipeline.workers import Task
@@ -31,8 +32,10 @@ class Intake:
 
         With `also_score` the cameras and scores are made in the same task, each frame decoded once.
         """
-        new, further = self._identify(paths)
-        new = [_with_licence(found, licences) for found in new]
+        sequences = self.settings.ingest.sequences
+        identified = identify_sources(paths, self.writer.sources, sequences, self.driver.map)
+        self.named |= identified.named
+        new = [_with_licence(found, licences) for found in identified.new]
         title = "score" if also_score else "ingest"
         count = self.settings.crops.patches
         tasks = [Task((self.driver.place, found, self.settings, also_score), str(found.path), count) for found in new]
@@ -46,7 +49,7 @@ class Intake:
         # The tables are cleared of rejected sources before anything else can fail.
         of_frames = self.driver.collect(title, work.ingest_frames, frames, total)
         self._reject({outcome.path: outcome.reason for outcome in of_frames.failures})
-        self._finish_sources(further)
+        self._finish_sources(identified.further)
         report.patches += of_frames.patches
         report.seconds += of_frames.seconds
         # A rejected source is no failed task: it stands in the sources table, and counts on a repeated run as well.
@@ -73,66 +76,14 @@ class Intake:
         rows = self.writer.sources.filter(pc.equal(self.writer.sources["status"], "rejected")).to_pylist()
         return sum((row["source_id"] or row["path"]) in self.named for row in rows)
 
-    def _identify(self, paths: Sequence[Path]) -> tuple[list[Found], dict[str, list[str]]]:
-        """Return the sources of new content, in their order, and the further places of known content by identity."""
-        stills, sequences = list(paths), list[Path]()
-        if self.settings.ingest.sequences:
-            stills, sequences = self._group(paths)
-        found = self.driver.map(
-            work.find, [*stills, *sequences], lambda path, message: Found(path, None, None, message)
-        )
-        self.named |= {entry.source_id or str(entry.path) for entry in found}
-        known = set(self.writer.sources["source_id"].drop_null().to_pylist())
-        unreadable = set(self.writer.sources.filter(pc.is_null(self.writer.sources["source_id"]))["path"].to_pylist())
-        new: list[Found] = []
-        further: dict[str, list[str]] = {}
-        for entry in found:
-            if entry.source_id is None:
-                if str(entry.path) not in unreadable:
-                    new.append(entry)
-            elif entry.source_id in known:
-                further.setdefault(entry.source_id, []).append(str(entry.path))
-            else:
-                known.add(entry.source_id)
-                new.append(entry)
-        return new, further
-
-    def _group(self, paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-        """Return the stills and the sequences among files; the headers that decide it are read by workers."""
-        candidates = [path for path in paths if is_numbered(path)]
-        shapes = dict(zip(candidates, self.driver.map(work.shape, candidates, lambda *_: None), strict=True))
-        stills, sequences = group_sequences(paths, shapes.get)
-        # A sequence is all that lies between its ends: of some frames named one by one, each is a still.
-        whole = [sequence for sequence in sequences if sequence_files(sequence.path) == list(sequence.files)]
-        stills += [file for sequence in sequences if sequence not in whole for file in sequence.files]
-        sequences = whole
-        for sequence in sequences:
-            if sequence.missing:
-                log.warning(
-                    "%s: %d frames are missing: %s", sequence.path, len(sequence.missing), _few(sequence.missing)
-                )
-        return stills, [sequence.path for sequence in sequences]
-
     def _missing_frames(self, also_score: bool) -> Iterator[Task]:
         """Yield the work on frames of sequences and videos that have no patches yet."""
-        sources = [row for row in self.writer.sources.to_pylist() if row["kind"] != "still" and row["status"] == "ok"]
-        there = self._frames_there([source["source_id"] for source in sources])
-        for source in sources:
-            used = range(0, source["frames"], self.settings.ingest.every)
-            missing = sorted(set(used) - there.get(source["source_id"], set()))
+        every = self.settings.ingest.every
+        for source, missing in frames_to_ingest(self.writer.sources, self.writer.patches, every):
             for start in range(0, len(missing), FRAMES):
                 some = missing[start : start + FRAMES]
                 arguments = (self.driver.place, source, some, self.settings, also_score)
                 yield Task(arguments, source["path"], len(some) * self.settings.crops.patches)
-
-    def _frames_there(self, source_ids: Sequence[str]) -> dict[str, set[int]]:
-        """Return the frames that have patches, by source."""
-        patches = self.writer.patches.select(["source_id", "frame"])
-        wanted = patches.filter(pc.is_in(patches["source_id"], value_set=pa.array(source_ids, pa.string())))
-        there: dict[str, set[int]] = {}
-        for row in wanted.group_by(["source_id", "frame"]).aggregate([]).to_pylist():
-            there.setdefault(row["source_id"], set()).add(row["frame"])
-        return there
 
     def _reject(self, reasons: Mapping[str, str | None]) -> None:
         """Turn sources that were registered into rejected ones, and drop their patches."""
@@ -172,9 +123,3 @@ class Intake:
 def _with_licence(found: Found, licences: Licences) -> Found:
     licence = licences.of(found.path)
     return replace(found, licence=licence.licence, attribution=licence.attribution)
-
-
-def _few(numbers: Sequence[int], most: int = 8) -> str:
-    """Return the first of some numbers as text."""
-    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
-    return ", ".join(map(str, numbers[:most])) + more

@@ -90,6 +90,9 @@ common_options = chain(
     option("--source-timeout", type=float, help="Seconds that decoding one frame may take.  [default: 300]"),
     log_options,
 )
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done, from counts and a timed sample; write nothing."
+)
 sources_argument = click.argument("sources", nargs=-1, required=True, type=source_path, metavar="SOURCES...")
 transfer_option = option(
     "--transfer",
@@ -153,6 +156,8 @@ def destination_of(context: click.Context) -> Destination | None:
         if out is not None and context.get_parameter_source("out") == ParameterSource.COMMANDLINE:
             raise UsageError("the format zarr goes into the bank; leave --out out, or name another --format")
         return None
+    if context.params["dry_run"]:
+        raise UsageError("--dry-run foretells the export into the bank's own arrays only; leave --format out")
     bank: Storage = context.params["bank"]
     folder, _, name = bank.name.rstrip("/").rpartition("/")
     beside = Path.cwd() if is_url(bank.name) else Path(folder)

@@ -11,17 +11,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import work
 from pipeline.bank import BankWriter, PatchArrays, ShardPlan, plan_shards
 from pipeline.config import Settings
 from pipeline.delivery import Delivery, Destination, describe_bank
-from pipeline.driver import FRAMES, Driver, Report, by_frames, choose
-from pipeline.errors import UsageError
+from pipeline.driver import FRAMES, Driver, Report
 from pipeline.intake import Intake
 from pipeline.licence import NO_LICENCES, Licences
 from pipeline.logs import log
+from pipeline.pending import (
+    by_frames,
+    check_scored,
+    patches_to_export,
+    patches_to_score,
+    patches_to_simulate,
+)
 from pipeline.rows import Row, relabel
 from pipeline.split import count_moved, split_patches, split_sources
 from pipeline.workers import Task, Workers
@@ -50,45 +55,35 @@ class Pipeline:
     def simulate(self) -> Report:
         """Give a camera to every patch that has none."""
         self._put_on_sides(self.writer.patches)
-        pending = _where_null(self.writer.patches, "clip_fraction")
+        pending = patches_to_simulate(self.writer.patches)
         return self.driver.collect("simulate-ldr", work.simulate_frames, self._frame_tasks(pending), pending.num_rows)
 
     def score(self) -> Report:
         """Score every patch that has no score, and label all by the present threshold and average."""
-        patches = self.writer.patches
-        pending = _where_null(patches, "score_saturated")
-        without_camera = pending["clip_fraction"].null_count
-        if without_camera:
-            raise UsageError(f"{without_camera} patches have no camera yet; run hdrprep simulate-ldr first")
+        pending = patches_to_score(self.writer.patches)
         report = self.driver.collect("score", work.score_frames, self._frame_tasks(pending), pending.num_rows)
         self._put_on_sides(relabel(self.writer.patches, self.settings.score))
         return report
 
     def export(self, destination: Destination | None = None) -> Report:
         """Render the kept patches into a folder, or those not yet exported into the bank's own arrays."""
-        unscored = self.writer.patches["score"].null_count
-        if unscored:
-            raise UsageError(f"{unscored} patches have no score yet; run hdrprep score first")
+        check_scored(self.writer.patches)
         self._put_on_sides(self.writer.patches)
         return self._export_arrays() if destination is None else Delivery(self.driver, destination).export()
 
     def _export_arrays(self) -> Report:
         patches = self.writer.patches
-        pending = self._to_export(patches)
-        exported = patches["row"].drop_null().to_numpy()
-        # Rows beyond the number of patches stand behind holes of an interrupted export: they move into these.
-        total = exported.size + len(pending)
-        moved = pc.indices_nonzero(pc.fill_null(pc.greater_equal(patches["row"], total), False)).to_pylist()
-        pending = sorted({*pending, *moved})
-        if not pending:
+        pending = patches_to_export(patches, self.settings)
+        if not pending.positions:
             return Report()
         if not PatchArrays.exist(self.writer.storage):
             PatchArrays.create(self.writer.storage, self.settings.crops.patch_size, self.settings.export)
         arrays = PatchArrays(self.writer.storage, "r+")
-        arrays.resize(max(total, arrays.hdr.shape[0]))
-        plans = plan_shards(exported[exported < total], pending, arrays.shard_rows)
-        report = self.driver.collect("export", work.export_shard, self._shard_tasks(patches, plans), len(pending))
-        arrays.resize(total)
+        arrays.resize(max(pending.total, arrays.hdr.shape[0]))
+        plans = plan_shards(pending.exported, pending.positions, arrays.shard_rows)
+        tasks = self._shard_tasks(patches, plans)
+        report = self.driver.collect("export", work.export_shard, tasks, len(pending.positions))
+        arrays.resize(pending.total)
         return report
 
     def everything(
@@ -117,14 +112,6 @@ class Pipeline:
             log.warning("the split has changed: %d of %d sources are on another side now", moved, sources.num_rows)
         self.writer.replace(sources, split_patches(patches, sources))
 
-    def _to_export(self, patches: pa.Table) -> list[int]:
-        """Return the positions of the patches to export now, ascending."""
-        kept = pc.equal(patches["verdict"], "kept")
-        pending = pc.indices_nonzero(pc.and_(kept, pc.is_null(patches["row"]))).to_pylist()
-        limit = self.settings.export.limit
-        room = None if limit is None else max(0, limit - len(patches) + patches["row"].null_count)
-        return choose(patches, pending, room, self.settings.ingest.seed)
-
     def _frame_tasks(self, pending: pa.Table) -> Iterator[Task]:
         sources = self._sources_by_id()
         for rows in by_frames(pending, FRAMES):
@@ -140,8 +127,3 @@ class Pipeline:
 
     def _sources_by_id(self) -> dict[str, Row]:
         return {row["source_id"]: row for row in self.writer.sources.to_pylist() if row["source_id"] is not None}
-
-
-def _where_null(patches: pa.Table, column: str) -> pa.Table:
-    """Return the patches that have nothing in a column; without copying any where there are none."""
-    return patches.filter(pc.is_null(patches[column])) if patches[column].null_count else patches.slice(0, 0)

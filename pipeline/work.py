@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -108,11 +108,11 @@ def ingest_source(place: Place, found: Found, settings: Settings, also_score: bo
     sequence or a video only the row is committed: its frames are work of their own (`ingest_frames`).
     """
     single_threaded()
-    facts = None
+    limit, facts = partial(place.limit, found.source_id, found.path), None
     try:
         if found.source_id is None:
             raise SourceError(found.reason or "it cannot be opened")
-        with place.limit(found.source_id, found.path):
+        with limit():
             facts = probe(found.path, settings.ingest.transfer)
         check_size(facts.height, facts.width, settings.crops)  # before the cost of decoding
         used = used_frames(facts, settings.ingest.every)
@@ -120,7 +120,7 @@ def ingest_source(place: Place, found: Found, settings: Settings, also_score: bo
             source = source_row(found, facts, len(used))
             write_commit(place.bank, ingest_key(found), PATCHES_SCHEMA.empty_table(), source)
             return Outcome(str(found.path))
-        (_, frame), *_ = _decode(place, found.path, found.source_id, used, settings.ingest.transfer)
+        (_, frame), *_ = decode(found.path, used, settings.ingest.transfer, limit)
     except SourceError as error:
         return reject_source(place, found, str(error), facts)
     rows = _ingest_rows(found.source_id, 0, frame, settings, also_score)
@@ -200,7 +200,7 @@ def reopen(place: Place, source: Row, frames: Sequence[int]) -> Iterator[tuple[i
         path = path_of(name)
         try:
             if _identity(path) == source["source_id"]:
-                return _decode(place, path, source["source_id"], frames, source["transfer"])
+                return decode(path, frames, source["transfer"], partial(place.limit, source["source_id"], path))
             reasons.append(f"{path} has another content than when it was ingested")
         except SourceError as error:
             reasons.append(f"{path}: {error}")
@@ -212,13 +212,13 @@ def ingest_key(found: Found) -> str:
     return commit_key("ingest", found.source_id or found.path)
 
 
-def _decode(
-    place: Place, path: Path, source_id: str | None, frames: Sequence[int], transfer: Any
+def decode(
+    path: Path, frames: Sequence[int], transfer: Any, limit: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> Iterator[tuple[int, Frame]]:
-    """Decode frames of a file, each within the time limit. Raises SourceError, also where fewer come than asked for."""
+    """Decode frames of a file, each within a limit. Raises SourceError, also where fewer come than asked for."""
     decoder = read_frames(path, frames, transfer)
     for wanted in frames:
-        with place.limit(source_id, path):
+        with limit():
             item = next(decoder, None)
         if item is None:
             raise SourceError(f"it ends before frame {wanted}: the file is truncated or damaged")

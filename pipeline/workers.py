@@ -17,7 +17,7 @@ import dask
 from distributed import Client, KilledWorker, LocalCluster, as_completed
 
 from pipeline.config import RunSettings
-from pipeline.errors import BankError, HdrprepError, OutputError, UsageError
+from pipeline.errors import BankError, OutputError, UsageError, describe
 
 WINDOW = 3  # tasks a worker thread that run or wait
 
@@ -149,7 +149,11 @@ def _thread_of_this_process() -> LocalCluster:
     """Return a cluster that sees the memory of this process: one thread, as a worker has."""
     with dask.config.set({"distributed.worker.preload": []}):  # it is for processes, and no thread may set handlers
         return LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=logging.CRITICAL
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
         )
 
 
@@ -166,9 +170,6 @@ def _ignoring_interrupts() -> Iterator[None]:
 
 
 def _describe(error: BaseException) -> str:
-    if isinstance(error, HdrprepError):
-        return str(error)
     if isinstance(error, KilledWorker):
         return "the worker process died on it, twice; the file may be damaged or need more memory than there is"
-    detail = str(error).splitlines()[0][:160] if str(error) else ""
-    return f"it could not be processed ({type(error).__name__}: {detail})"
+    return describe(error)

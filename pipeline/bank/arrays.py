@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from pydantic import BaseModel, ConfigDict, Field
+from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.storage import MemoryStore
 
 from pipeline.bank.storage import Storage, writing
 
@@ -58,32 +60,7 @@ class PatchArrays:
     @classmethod
     def create(cls, bank: Storage, patch_size: int, settings: ExportSettings) -> None:
         """Make the three arrays, empty."""
-        rows, size, store = settings.shard_rows, patch_size, bank.zarr(read_only=False)
-        for name, dtype, fill in (("hdr", np.float16, np.nan), ("ldr", np.uint8, 0)):
-            zarr.create_array(
-                store=store,
-                name=name,
-                shape=(0, size, size, 3),
-                chunks=(1, size, size, 3),
-                shards=(rows, size, size, 3),
-                dtype=dtype,
-                fill_value=fill,
-                compressors=_codecs(settings.compression, np.dtype(dtype).itemsize),
-                config={"write_empty_chunks": True},
-                overwrite=True,
-            )
-        # One chunk a shard of pixels, so that the task that writes a shard is alone here too.
-        zarr.create_array(
-            store=store,
-            name="patch_id",
-            shape=(0,),
-            chunks=(rows,),
-            dtype=np.int64,
-            fill_value=NO_PATCH,
-            compressors=[Crc32cCodec()],
-            config={"write_empty_chunks": True},
-            overwrite=True,
-        )
+        _create(bank.zarr(read_only=False), patch_size, settings)
 
     @property
     def shard_rows(self) -> int:
@@ -121,6 +98,18 @@ class PatchArrays:
         return array.with_config({"write_empty_chunks": True})
 
 
+def stored_bytes(hdr: npt.NDArray[np.float16], ldr: npt.NDArray[np.uint8], settings: ExportSettings) -> int:
+    """Return the bytes that patches (n, S, S, 3) take in a bank's arrays: they are encoded, into memory."""
+    stored: dict[str, Any] = {}
+    store = MemoryStore(stored)
+    _create(store, hdr.shape[1], settings.model_copy(update={"shard_rows": len(hdr)}))
+    for name, values in (("hdr", hdr), ("ldr", ldr), ("patch_id", np.zeros(len(hdr), np.int64))):
+        array = zarr.open_array(store, path=name, mode="r+")
+        array.resize(values.shape)
+        array[:] = values
+    return sum(len(value) for key, value in stored.items() if not key.endswith("zarr.json"))
+
+
 def to_half(hdr: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float16], int]:
     """Return hdr clipped to float16's range, and the number of values that were."""
     clipped = int(np.count_nonzero(hdr > HALF_MAX))
@@ -140,6 +129,35 @@ def plan_shards(exported: npt.NDArray[np.int64], pending: Sequence[int], shard_r
     for row, position in zip(free.tolist(), pending, strict=True):
         plans.setdefault(row // shard_rows, []).append((row, position))
     return [ShardPlan(*map(tuple, zip(*pairs, strict=True))) for pairs in plans.values()]
+
+
+def _create(store: Store, patch_size: int, settings: ExportSettings) -> None:
+    rows, size = settings.shard_rows, patch_size
+    for name, dtype, fill in (("hdr", np.float16, np.nan), ("ldr", np.uint8, 0)):
+        zarr.create_array(
+            store=store,
+            name=name,
+            shape=(0, size, size, 3),
+            chunks=(1, size, size, 3),
+            shards=(rows, size, size, 3),
+            dtype=dtype,
+            fill_value=fill,
+            compressors=_codecs(settings.compression, np.dtype(dtype).itemsize),
+            config={"write_empty_chunks": True},
+            overwrite=True,
+        )
+    # One chunk a shard of pixels, so that the task that writes a shard is alone here too.
+    zarr.create_array(
+        store=store,
+        name="patch_id",
+        shape=(0,),
+        chunks=(rows,),
+        dtype=np.int64,
+        fill_value=NO_PATCH,
+        compressors=[Crc32cCodec()],
+        config={"write_empty_chunks": True},
+        overwrite=True,
+    )
 
 
 def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:

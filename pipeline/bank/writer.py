@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -54,8 +55,7 @@ class BankWriter:
         Raises BankError where the place is taken by something else or cannot be written.
         """
         storage = open_storage(place)
-        if _is_foreign(storage):
-            raise BankError(f"{storage} exists and is no bank; choose another --bank")
+        check_vacant(storage)
         lock = acquire(storage)
         stored = {"format_version": FORMAT_VERSION, **attributes}
         try:
@@ -128,6 +128,31 @@ class BankWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_vacant(storage: Storage) -> None:
+    """Raise BankError where a bank cannot be made because something else is there."""
+    if _is_foreign(storage):
+        raise BankError(f"{storage} exists and is no bank; choose another --bank")
+
+
+def read_folded(storage: Storage) -> tuple[pa.Table, pa.Table]:
+    """Return the tables `(sources, patches)` as opening the bank would leave them, and write nothing.
+
+    Another process may fold meanwhile: what it takes away is in the tables that are read afterwards.
+    """
+    commits = []
+    for key in list_commits(storage):
+        with suppress(FileNotFoundError):
+            commits.append(read_commit(storage, key))
+    sources = read_table(storage, "sources", SOURCES_SCHEMA)
+    patches = read_table(storage, "patches", PATCHES_SCHEMA)
+    if not commits:
+        return sources, patches
+    return (
+        merge_sources(sources, (source for _, source in commits if source is not None)),
+        merge_patches(patches, pa.concat_tables([rows for rows, _ in commits])),
+    )
 
 
 def merge_sources(table: pa.Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

@@ -93,6 +93,20 @@ def test_a_missing_object_is_a_reason(s3: str) -> None:
         probe(path_of(f"{s3}/nothing.exr"))
 
 
+def test_a_dry_run_writes_no_object(s3: str, hdr_url: str, hdrprep: Command) -> None:
+    url = f"{s3}/planned.zarr"
+    before = contents(s3)
+    plan = hdrprep("run", hdr_url, "--bank", url, *SMALL, "--dry-run")
+    assert plan.status == 0, plan.err
+    assert "candidates   24 new" in plan.out
+    assert contents(s3) == before
+    assert hdrprep("ingest", hdr_url, "--bank", url, *SMALL, "--workers", "2").status == 0
+    before = contents(s3)
+    plan = hdrprep("simulate-ldr", "--bank", url, "--dry-run")
+    assert "candidates   24 of 24" in plan.out, plan.err
+    assert contents(s3) == before
+
+
 def test_from_a_bucket_into_a_bucket_gives_what_the_disk_gives(
     s3: str,
     hdr_url: str,
