@@ -9,6 +9,7 @@ ldr (S, S, 3) uint8, RGB, display-encoded, T = ldr / 255.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Self
 
 import cv2
@@ -181,21 +182,50 @@ def response(hdr: FloatImage, n: float, sigma: float) -> FloatImage:
     return np.minimum((1.0 + np.float32(sigma)) * power / (power + np.float32(sigma)), np.float32(1.0))
 
 
-def develop(hdr: FloatImage, camera: Camera) -> ByteImage:
-    """Photograph the ground truth: camera curve, clip at 1, 8 bits, JPEG. Returns RGB (S, S, 3) uint8."""
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """What the camera hands out: `ldr`, RGB (S, S, 3) uint8, and the very `jpeg` that it was read from.
+
+    `jpeg` is None where the camera compresses nothing (`jpeg_quality` 0).
+    """
+
+    ldr: ByteImage
+    jpeg: bytes | None
+
+
+def photograph(hdr: FloatImage, camera: Camera) -> Photograph:
+    """Photograph the ground truth: camera curve, clip at 1, 8 bits, JPEG."""
     encoded = response(hdr, camera.curve_n, camera.curve_sigma)
     ldr = np.floor(encoded * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
-    return ldr if camera.jpeg_quality == 0 else compress_jpeg(ldr, camera.jpeg_quality)
+    if camera.jpeg_quality == 0:
+        return Photograph(ldr, None)
+    jpeg = encode_jpeg(ldr, camera.jpeg_quality)
+    return Photograph(decode_jpeg(jpeg), jpeg)
 
 
-def compress_jpeg(ldr: ByteImage, quality: int) -> ByteImage:
-    """Send an RGB picture (H, W, 3) uint8 through JPEG of the given quality (1..100) and back."""
-    bgr = cv2.cvtColor(ldr, cv2.COLOR_RGB2BGR)
-    _, stream = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(stream, cv2.IMREAD_COLOR)
+def develop(hdr: FloatImage, camera: Camera) -> ByteImage:
+    """Photograph the ground truth and return the pixels alone, RGB (S, S, 3) uint8."""
+    return photograph(hdr, camera).ldr
+
+
+def encode_jpeg(ldr: ByteImage, quality: int) -> bytes:
+    """Compress an RGB picture (H, W, 3) uint8 by JPEG of the given quality (1..100), as cameras do: 4:2:0."""
+    _, stream = cv2.imencode(".jpg", cv2.cvtColor(ldr, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return stream.tobytes()
+
+
+def decode_jpeg(jpeg: bytes) -> ByteImage:
+    """Read a JPEG that `encode_jpeg` wrote: RGB (H, W, 3) uint8."""
+    decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     if decoded is None:
         raise RuntimeError("OpenCV could not read back the JPEG that it wrote")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def render_photograph(frame: FloatImage, recipe: Recipe) -> tuple[FloatImage, Photograph]:
+    """Render a patch as `render` does, and keep the camera's JPEG."""
+    hdr = expose(cut(frame, recipe.window), recipe.camera)
+    return hdr, photograph(hdr, recipe.camera)
 
 
 def render(frame: FloatImage, recipe: Recipe) -> tuple[FloatImage, ByteImage]:
@@ -204,5 +234,5 @@ def render(frame: FloatImage, recipe: Recipe) -> tuple[FloatImage, ByteImage]:
     frame: (H, W, 3) float32, scene-linear BT.709. hdr: (S, S, 3) float32 in [1e-5, 1e10], the sensor clips at 1.0.
     ldr: (S, S, 3) uint8.
     """
-    hdr = expose(cut(frame, recipe.window), recipe.camera)
-    return hdr, develop(hdr, recipe.camera)
+    hdr, taken = render_photograph(frame, recipe)
+    return hdr, taken.ldr

@@ -29,6 +29,7 @@ from pipeline.opening import Opening, open_pipeline, prepare
 from pipeline.options import (
     bank_option,
     common_options,
+    destination_of,
     dry_run_option,
     export_options,
     ingest_options,
@@ -109,8 +110,13 @@ def score(context: click.Context, /, **_options: Any) -> None:
 @common_options
 @click.pass_context
 def export(context: click.Context, /, **_options: Any) -> None:
-    """Render the kept patches into the bank's arrays: hdr, ldr, patch_id."""
-    _do_stage(context, "export", Pipeline.export)
+    """Render the kept patches: into the bank's arrays hdr, ldr and patch_id, or into a folder of files.
+
+    A folder is made to hold the kept patches and no others: what is there and whole is left alone, what is missing,
+    truncated or of another recipe is written, and files of patches that are no longer kept are removed.
+    """
+    destination = destination_of(context)
+    _do_stage(context, "export", lambda pipeline: pipeline.export(destination))
 
 
 @commands.command()
@@ -123,7 +129,8 @@ def export(context: click.Context, /, **_options: Any) -> None:
 @click.pass_context
 def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -> None:
     """Do all four stages in one pass over SOURCES."""
-    _take_in(context, "run", sources, Pipeline.everything)
+    destination = destination_of(context)
+    _take_in(context, "run", sources, lambda bank, files, licences: bank.everything(files, licences, destination))
 
 
 @commands.command()
@@ -249,8 +256,11 @@ def _finish(pipeline: Pipeline, report: Report, judged: bool = False) -> None:
     `judged` commands take in sources, and count those that were rejected.
     """
     writer = pipeline.writer
+    pipeline.describe()
     counts = bank_status.count(writer.sources, writer.patches)
     for line in bank_status.summarize(counts, writer.storage.total()):
+        click.echo(line)
+    for line in report.lines:
         click.echo(line)
     if report.patches:
         rate = report.patches / max(report.seconds, 1e-9)

@@ -14,6 +14,7 @@ from pipeline.bank import ExportSettings
 from pipeline.camera import CameraSettings
 from pipeline.crops import CropSettings
 from pipeline.errors import BankMismatch, ConfigError
+from pipeline.handover import CardSettings
 from pipeline.score import ScoreSettings
 from pipeline.sources import IngestSettings
 from pipeline.split import SplitSettings
@@ -59,6 +60,7 @@ class Settings(BaseModel):
     score: ScoreSettings = ScoreSettings()
     split: SplitSettings = SplitSettings()
     export: ExportSettings = ExportSettings()
+    card: CardSettings = CardSettings()
     run: RunSettings = RunSettings()
 
     def stored(self) -> dict[str, Any]:
@@ -70,7 +72,8 @@ class Settings(BaseModel):
 # put on other sides.
 _CHANGEABLE = {
     *("ingest.sequences", "ingest.transfer", "crops.patches"),
-    *("score.threshold", "score.average", "score.min_saturated_fraction", "export.limit"),
+    *("score.threshold", "score.average", "score.min_saturated_fraction", "export.limit", "export.tar_patches"),
+    *(f"card.{key}" for key in CardSettings.model_fields),
     *("split.validation", "split.test", "split.group_by"),
 }
 # Fixed by the first export only.

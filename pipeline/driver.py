@@ -26,17 +26,22 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Report:
-    """What a command did: `patches` finished, `failures` with their reasons, `seconds` of wall-clock time."""
+    """What a command did: `patches` finished, `failures` with their reasons, `seconds` of wall-clock time.
+
+    `lines` tell more of it, for people to read.
+    """
 
     patches: int = 0
     failures: list[work.Outcome] = field(default_factory=list)
     seconds: float = 0.0
+    lines: list[str] = field(default_factory=list)
 
     def add(self, other: Report) -> None:
         """Count in what another stage did; a patch that went through several stages is counted by its last."""
         self.patches = other.patches or self.patches
         self.failures += other.failures
         self.seconds += other.seconds
+        self.lines += other.lines
 
 
 class Driver:
@@ -61,10 +66,15 @@ class Driver:
         tasks: Iterable[Task],
         total: int,
         crashed: Callable[[Task, str], work.Outcome] | None = None,
+        fold: Callable[[], object] | None = None,
     ) -> Report:
-        """Run tasks of `total` patches together, fold their commits at intervals and at the end, and report."""
+        """Run tasks of `total` patches together, fold their commits at intervals and at the end, and report.
+
+        `fold` takes in what the tasks commit; by default, the bank does.
+        """
         report, start = Report(), time.monotonic()
         fold_at = start + FOLD_INTERVAL
+        fold = fold or self.writer.fold
         crashed = crashed or (lambda task, message: work.Outcome(task.name, reason=message))
         # The bar shows on a terminal only (disable=None).
         bar = tqdm(total=total, desc=title, unit=" patches", disable=None, leave=False)
@@ -79,15 +89,16 @@ class Driver:
                     else:
                         log.info("%s: %s, %d patches", outcome.path or task.name, title, outcome.patches)
                     if time.monotonic() > fold_at:
-                        fold_at = self._timed_fold()
+                        fold_at = _timed(fold)
         finally:
-            self.writer.fold()
+            fold()
         report.seconds = time.monotonic() - start
         return report
 
-    def _timed_fold(self) -> float:
-        """Fold, and return when to do so again."""
-        start = time.monotonic()
-        self.writer.fold()
-        now = time.monotonic()
-        return now + max(FOLD_INTERVAL, FOLD_SHARE * (now - start))
+
+def _timed(fold: Callable[[], object]) -> float:
+    """Fold, and return when to do so again."""
+    start = time.monotonic()
+    fold()
+    now = time.monotonic()
+    return now + max(FOLD_INTERVAL, FOLD_SHARE * (now - start))

@@ -11,6 +11,9 @@ from click.core import ParameterSource
 
 from pipeline.bank import Storage, open_storage
 from pipeline.config import Layer, Settings, parse_assignment, read_config, resolve
+from pipeline.delivery import Destination
+from pipeline.errors import UsageError
+from pipeline.handover import FORMATS
 from pipeline.remote import is_url, path_of
 
 P = ParamSpec("P")
@@ -131,12 +134,34 @@ export_options = chain(
     option("--limit", type=int, help="Export at most so many patches, a seeded choice.  [default: all kept ones]"),
     option(
         "--format",
-        type=click.Choice(["zarr"]),
+        type=click.Choice(["zarr", *FORMATS]),
         default="zarr",
         show_default=True,
-        help="Where the pixels go; zarr: the bank's own arrays.",
+        help="Where the pixels go: the bank's arrays, or a folder of EXR and PNG, of bin/ and jpg/, of tars.",
+    ),
+    option(
+        "--out",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder of the other formats; it ends up with the kept patches and no others.  [default: BANK-FORMAT]",
     ),
 )
+
+
+def destination_of(context: click.Context) -> Destination | None:
+    """Return where an export goes: a folder, by default beside the bank; None for the bank's own arrays."""
+    form: str = context.params["format"]
+    out: Path | None = context.params["out"]
+    if form == "zarr":
+        if out is not None and context.get_parameter_source("out") == ParameterSource.COMMANDLINE:
+            raise UsageError("the format zarr goes into the bank; leave --out out, or name another --format")
+        return None
+    if context.params["dry_run"]:
+        raise UsageError(f"--dry-run tells of the bank's own arrays, not of the format {form}; leave one of them out")
+    bank: Storage = context.params["bank"]
+    folder, _, name = bank.name.rstrip("/").rpartition("/")
+    beside = Path.cwd() if is_url(bank.name) else Path(folder)
+    return Destination(form, (out or beside / f"{name.removesuffix('.zarr')}-{form}").absolute())
 
 
 def resolve_settings(context: click.Context, stored: Layer) -> Settings:

@@ -94,14 +94,19 @@ def _kept_without_row(patches: pa.Table, settings: Settings) -> list[int]:
     """Return the positions of the kept patches that are to get a row, ascending."""
     kept = pc.fill_null(pc.equal(patches["verdict"], "kept"), False)
     pending = pc.indices_nonzero(pc.and_(kept, pc.is_null(patches["row"]))).to_pylist()
-    room = export_room(patches, settings.export.limit)
-    if room is None:
-        return list(pending)
-    # A seeded subset: patches are ranked by a hash of their identity, so that a larger limit adds to a smaller one.
+    return choose(patches, pending, export_room(patches, settings.export.limit), settings.ingest.seed)
+
+
+def choose(patches: pa.Table, positions: Sequence[int], count: int | None, seed: int) -> list[int]:
+    """Return a seeded choice of at most `count` positions in the patches table, ascending; all if count is None.
+
+    Patches are ranked by a hash of their identity, so that a larger count adds to a smaller one.
+    """
+    if count is None or count >= len(positions):
+        return sorted(positions)
     identities = patches["patch_id"].to_numpy()
-    seed = settings.ingest.seed
-    ranked = sorted(pending, key=lambda position: derive_seed(seed, str(identities[position]), 0, 0, "limit"))
-    return sorted(ranked[:room])
+    ranked = sorted(positions, key=lambda position: derive_seed(seed, str(identities[position]), 0, 0, "limit"))
+    return sorted(ranked[:count])
 
 
 def by_frames(patches: pa.Table, most: int) -> Iterator[pa.Table]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from pipeline import work
 from pipeline.bank import BankWriter, PatchArrays, ShardPlan, plan_shards
 from pipeline.config import Settings
+from pipeline.delivery import Delivery, Destination, describe_bank
 from pipeline.driver import FRAMES, Driver, Report
 from pipeline.intake import Intake
 from pipeline.licence import NO_LICENCES, Licences
@@ -64,11 +65,13 @@ class Pipeline:
         self._put_on_sides(relabel(self.writer.patches, self.settings.score))
         return report
 
-    def export(self) -> Report:
-        """Render the kept patches that are not yet exported into the bank's arrays."""
-        patches = self.writer.patches
-        check_scored(patches)
-        self._put_on_sides(patches)
+    def export(self, destination: Destination | None = None) -> Report:
+        """Render the kept patches into a folder, or those not yet exported into the bank's own arrays."""
+        check_scored(self.writer.patches)
+        self._put_on_sides(self.writer.patches)
+        return self._export_arrays() if destination is None else Delivery(self.driver, destination).export()
+
+    def _export_arrays(self) -> Report:
         patches = self.writer.patches
         pending = patches_to_export(patches, self.settings)
         if not pending.positions:
@@ -83,15 +86,22 @@ class Pipeline:
         arrays.resize(pending.total)
         return report
 
-    def everything(self, paths: Sequence[Path], licences: Licences = NO_LICENCES) -> Report:
+    def everything(
+        self, paths: Sequence[Path], licences: Licences = NO_LICENCES, destination: Destination | None = None
+    ) -> Report:
         """Run all four stages; what new sources need is done in one pass over each frame."""
         report = self.intake.ingest(paths, licences, also_score=True)
         report.add(self.simulate())
         report.add(self.score())
-        exported = self.export()
+        exported = self.export(destination)
         report.failures += exported.failures
         report.seconds += exported.seconds
+        report.lines += exported.lines
         return report
+
+    def describe(self) -> None:
+        """Write the dataset card of the bank's arrays anew, if anything was exported into them."""
+        describe_bank(self.writer, self.settings)
 
     def _put_on_sides(self, patches: pa.Table) -> None:
         """Write the patches, each of them and each source on the side of the split that the present settings say."""

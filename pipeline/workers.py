@@ -17,7 +17,7 @@ import dask
 from distributed import Client, KilledWorker, LocalCluster, as_completed
 
 from pipeline.config import RunSettings
-from pipeline.errors import BankError, UsageError, describe
+from pipeline.errors import BankError, OutputError, UsageError, describe
 
 WINDOW = 3  # tasks a worker thread that run or wait
 
@@ -49,7 +49,8 @@ class Workers:
 
         A task whose worker died, or that raised, yields what `crashed` makes of it and of the message. Dask blames the
         death of a worker on all tasks that it held, so these are tried again at the end, one at a time: only what kills
-        a worker that holds nothing else is to blame. A bank that cannot be written ends it all: BankError.
+        a worker that holds nothing else is to blame. A bank or a folder that cannot be written ends it all: BankError,
+        OutputError.
         """
         suspects: list[Task] = []
         for task, result, error in self._map(function, tasks):
@@ -85,7 +86,7 @@ class Workers:
             submit(islice(waiting, max(0, self._window(client) - len(running) + 1)))
             task = running.pop(future.key)
             error = future.exception()
-            if isinstance(error, BankError):  # no fault of the task, and no use in the others
+            if isinstance(error, BankError | OutputError):  # no fault of the task, and no use in the others
                 raise error
             yield task, future.result() if error is None else None, error
 

@@ -31,6 +31,7 @@ class ExportSettings(BaseModel):
 
     shard_rows: int = Field(32, ge=1, le=4096)  # patches a shard; fixed by the first export into a bank
     compression: Literal["none", "lz4", "zstd"] = "none"  # of the pixels; likewise fixed
+    tar_patches: int = Field(256, ge=1, le=65536)  # patches a tar of the format webdataset: 0.4 GB of 512x512
     limit: int | None = Field(None, ge=1)  # at most so many patches, a seeded choice (the paper's 100,000)
 
 

@@ -13,10 +13,13 @@ _UMASK = os.umask(0o077)
 os.umask(_UMASK)
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, bring it to the disk, then rename it to `path`."""
+def replace_file(path: Path, write: Callable[[Path], object], folder: Path | None = None) -> None:
+    """Let `write` fill a file beside `path`, bring it to the disk, then rename it to `path`.
+
+    `folder`, of the same file system, takes the unfinished file where others list what lies beside `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=folder or path.parent, prefix=f".{path.name}.")
     os.close(handle)
     beside = Path(name)
     try:

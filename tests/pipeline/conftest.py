@@ -72,6 +72,8 @@ def hdrprep(
 
     named = [
         "BANK",
+        "OUT",
+        "FORMAT",
         "CONFIG",
         "PATCHES",
         "PATCH_SIZE",

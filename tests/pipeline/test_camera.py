@@ -25,12 +25,14 @@ from pipeline import camera as camera_module
 from pipeline.camera import (
     CameraSettings,
     Distribution,
-    compress_jpeg,
     cut,
+    decode_jpeg,
     develop,
     draw_camera,
+    encode_jpeg,
     expose,
     render,
+    render_photograph,
     resolve_exposure,
     response,
 )
@@ -316,7 +318,7 @@ def jpeg_by_openimageio(ldr: ByteImage, quality: int, path: Path) -> ByteImage:
 @pytest.mark.parametrize("quality", [1, 30, 57, 90, 100])
 def test_jpeg_is_what_independent_codecs_make_of_it(quality: int, tmp_path: Path) -> None:
     ldr = photograph()
-    ours = compress_jpeg(ldr, quality)
+    ours = decode_jpeg(encode_jpeg(ldr, quality))
     np.testing.assert_array_equal(ours, jpeg_by_opencv(ldr, quality))
     # another library with a libjpeg of its own: both follow the standard's integer transform
     assert abs(ours.astype(int) - jpeg_by_openimageio(ldr, quality, tmp_path / "p.jpg")).max() <= 2
@@ -324,7 +326,7 @@ def test_jpeg_is_what_independent_codecs_make_of_it(quality: int, tmp_path: Path
 
 def test_quality_is_quality() -> None:
     ldr = photograph()
-    errors = [abs(compress_jpeg(ldr, quality).astype(int) - ldr).mean() for quality in (5, 30, 60, 90, 100)]
+    errors = [abs(decode_jpeg(encode_jpeg(ldr, quality)).astype(int) - ldr).mean() for quality in (5, 30, 60, 90, 100)]
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 2 * errors[-1]
 
@@ -345,6 +347,23 @@ def test_no_jpeg_at_quality_0() -> None:
     compressed = develop(hdr, replace(PLAIN, jpeg_quality=40))
     assert (compressed != plain).any()
     np.testing.assert_array_equal(compressed, jpeg_by_opencv(plain, 40))  # it is the last thing that happens
+
+
+def test_the_jpeg_that_comes_along_is_the_one_the_pixels_were_read_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, recipe = scene(40, 40), Recipe(square(32), busy())
+    encoded: list[bytes] = []
+
+    def count(ldr: ByteImage, quality: int) -> bytes:
+        encoded.append(encode_jpeg(ldr, quality))
+        return encoded[-1]
+
+    monkeypatch.setattr(camera_module, "encode_jpeg", count)
+    hdr, taken = render_photograph(frame, recipe)
+    assert encoded == [taken.jpeg]  # once, and these bytes
+    np.testing.assert_array_equal(decode_jpeg(encoded[0]), taken.ldr)
+    for ours, plain in zip((hdr, taken.ldr), render(frame, recipe), strict=True):
+        np.testing.assert_array_equal(ours, plain)
+    assert render_photograph(frame, Recipe(square(32), busy(jpeg_quality=0)))[1].jpeg is None
 
 
 # The whole
