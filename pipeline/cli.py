@@ -130,7 +130,7 @@ def export(context: click.Context, /, **_options: Any) -> None:
 def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -> None:
     """Do all four stages in one pass over SOURCES."""
     destination = destination_of(context)
-    _take_in(context, "run", sources, lambda pipeline, *taken: pipeline.everything(*taken, destination))
+    _take_in(context, "run", sources, lambda bank, files, licences: bank.everything(files, licences, destination))
 
 
 @commands.command()

@@ -157,7 +157,7 @@ def destination_of(context: click.Context) -> Destination | None:
             raise UsageError("the format zarr goes into the bank; leave --out out, or name another --format")
         return None
     if context.params["dry_run"]:
-        raise UsageError("--dry-run foretells the export into the bank's own arrays only; leave --format out")
+        raise UsageError(f"--dry-run tells of the bank's own arrays, not of the format {form}; leave one of them out")
     bank: Storage = context.params["bank"]
     folder, _, name = bank.name.rstrip("/").rpartition("/")
     beside = Path.cwd() if is_url(bank.name) else Path(folder)
