@@ -532,6 +532,9 @@ def test_what_is_not_ours_is_refused_in_a_sentence(
         assert result.err.count("\n") == 1
     assert {name: content for name, content in tree(tmp_path).items() if ".zarr" not in name} == before
     assert hdrprep("export", "--bank", bank, "--out", tmp_path / "x").status == 2
+    told = hdrprep("export", "--bank", bank, "--format", "files", "--dry-run")
+    assert (told.status, told.out) == (2, "")
+    assert not (tmp_path / "patches-files").exists()
 
 
 # The card
