@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pipeline import status as bank_status
-from pipeline.bank import BankReader, BankWriter, PatchArrays, Storage
-from pipeline.bank.reader import bank_attributes
-from pipeline.config import check_against_bank
+from pipeline.bank import BankReader, Storage
 from pipeline.demo import make_demo
 from pipeline.driver import Report
-from pipeline.errors import BankMissing, HdrprepError, SourceError, UsageError
+from pipeline.errors import HdrprepError, SourceError, UsageError
 from pipeline.frames import NAMED_ONLY, READABLE
 from pipeline.frames.sequence import sequence_files
 from pipeline.inspection import inspect as inspect_file
 from pipeline.licence import Licences, read_licence_table
-from pipeline.logs import log, set_up_log
+from pipeline.logs import set_up_log
+from pipeline.opening import open_pipeline, prepare
 from pipeline.options import (
     bank_option,
     common_options,
@@ -43,8 +41,8 @@ from pipeline.options import (
 from pipeline.records import Transfer
 from pipeline.run import Pipeline
 from pipeline.sources import Discovery, discover
+from pipeline.upkeep import verify
 from pipeline.versions import versions
-from pipeline.workers import Workers
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -192,6 +190,9 @@ def demo(directory: Path, workers: int | None, verbose: bool, log_json: bool) ->
         click.echo(line)
 
 
+commands.add_command(verify)
+
+
 def _discover(sources: tuple[Path, ...]) -> Discovery:
     discovery = discover(sources, READABLE, NAMED_ONLY)
     if discovery.ignored:
@@ -200,37 +201,10 @@ def _discover(sources: tuple[Path, ...]) -> Discovery:
     return discovery
 
 
-@contextmanager
-def _pipeline(context: click.Context, create: bool = False) -> Iterator[Pipeline]:
+def _pipeline(context: click.Context, create: bool = False) -> AbstractContextManager[Pipeline]:
     """Open the bank and the workers for a command, its settings resolved and checked."""
     set_up_log(context.params["verbose"], context.params["log_json"])
-    bank: Storage = context.params["bank"]
-    try:
-        stored = bank_attributes(bank)
-    except BankMissing:
-        if not create:
-            raise
-        stored = None
-    settings = resolve_settings(context, {} if stored is None else stored["config"])
-    if stored is not None:
-        check_against_bank(settings, stored["config"], PatchArrays.exist(bank))
-        _warn_of_other_versions(stored)
-    attributes = {
-        "seed": settings.ingest.seed,
-        "config": settings.stored(),
-        "versions": versions() if stored is None else stored["versions"],
-    }
-    opened = BankWriter.create(bank, attributes) if stored is None else BankWriter.open(bank)
-    with opened as writer, Workers(settings.run, bank.in_process) as workers:
-        writer.set_attributes(attributes)
-        yield Pipeline(writer, workers, settings)
-
-
-def _warn_of_other_versions(stored: dict[str, Any]) -> None:
-    ours, theirs = versions(), stored["versions"]
-    changed = [f"{name} {theirs.get(name)} -> {number}" for name, number in ours.items() if theirs.get(name) != number]
-    if changed:
-        log.warning("the bank was made with other versions, new patches may differ in the last digits: %s", changed)
+    return open_pipeline(prepare(context.params["bank"], lambda stored: resolve_settings(context, stored), create))
 
 
 def _licences(context: click.Context) -> Licences:

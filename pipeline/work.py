@@ -57,11 +57,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a worker works: the bank, the seconds that it may take to decode one frame, and the `command` it is for."""
+    """Where a worker works: the bank, the seconds that it may take to decode one frame, and the `command` it is for.
+
+    In a bank that is `read_only` nothing is noted.
+    """
 
     bank: Storage
     timeout: float
     command: str = ""
+    read_only: bool = False
 
     def limit(self, source_id: str | None, path: Path) -> AbstractContextManager[None]:
         """Return the time limit on one step of decoding a source."""
@@ -75,7 +79,7 @@ class Place:
 
     def _notes(self) -> Path:
         """Return where it is noted what took too long: beside the bank, else on each machine for this command."""
-        if isinstance(self.bank, LocalStorage):
+        if isinstance(self.bank, LocalStorage) and not self.read_only:
             return self.bank.path / "_work" / "timeouts"
         return Path(tempfile.gettempdir()) / f"hdrprep-{os.getuid()}" / self.command
 
@@ -170,7 +174,7 @@ def export_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], 
     for source_id, group in groupby(rows, key=lambda row: str(row["source_id"])):
         source = sources[source_id]
         try:
-            for pixels, some in _reopen_with_rows(place, source, list(group)):
+            for pixels, some in reopen_with_rows(place, source, list(group)):
                 for row in some:
                     index = len(done)
                     truth, ldr[index] = render(pixels, Recipe.from_row(row))
@@ -238,7 +242,7 @@ def _rework(
     """Put the rows of some frames of a source through a stage, and commit them frame by frame."""
     single_threaded()
     try:
-        for pixels, some in _reopen_with_rows(place, source, rows):
+        for pixels, some in reopen_with_rows(place, source, rows):
             key = commit_key("frame", source["source_id"], some[0]["frame"])
             write_commit(place.bank, key, patch_table(stage(pixels, some)))
     except SourceError as error:
@@ -246,7 +250,7 @@ def _rework(
     return Outcome(source["path"], len(rows))
 
 
-def _reopen_with_rows(place: Place, source: Row, rows: Iterable[Row]) -> Iterator[tuple[FloatImage, list[Row]]]:
+def reopen_with_rows(place: Place, source: Row, rows: Iterable[Row]) -> Iterator[tuple[FloatImage, list[Row]]]:
     """Yield the pixels of each frame of a source with the rows that are cut from it."""
     by_frame = {number: list(some) for number, some in groupby(rows, key=lambda row: int(row["frame"]))}
     for number, frame in reopen(place, source, sorted(by_frame)):

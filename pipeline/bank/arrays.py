@@ -6,6 +6,7 @@ Legend: N exported patches, S patch size.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,11 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from pydantic import BaseModel, ConfigDict, Field
+from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
 
 from pipeline.bank.storage import Storage, writing
 
 HALF_MAX = float(np.finfo(np.float16).max)  # 65504
+ARRAYS = ("hdr", "ldr", "patch_id")
 NO_PATCH = -1  # in patch_id: this row holds no patch yet
 
 
@@ -43,8 +48,9 @@ class ShardPlan:
 class PatchArrays:
     """The arrays `hdr` float16 (N, S, S, 3), `ldr` uint8 (N, S, S, 3) and `patch_id` int64 (N,) of a bank."""
 
-    def __init__(self, bank: Storage, mode: Literal["r", "r+"] = "r") -> None:
-        self._bank, self._store = bank, bank.zarr(read_only=mode == "r")
+    def __init__(self, bank: Storage, mode: Literal["r", "r+"] = "r", store: Store | None = None) -> None:
+        """Open the arrays of a bank, or those in another `store` that belong to it."""
+        self._bank, self._store = bank, store or bank.zarr(read_only=mode == "r")
         self.hdr = self._open("hdr")
         self.ldr = self._open("ldr")
         self.patch_id = self._open("patch_id")
@@ -57,32 +63,7 @@ class PatchArrays:
     @classmethod
     def create(cls, bank: Storage, patch_size: int, settings: ExportSettings) -> None:
         """Make the three arrays, empty."""
-        rows, size, store = settings.shard_rows, patch_size, bank.zarr(read_only=False)
-        for name, dtype, fill in (("hdr", np.float16, np.nan), ("ldr", np.uint8, 0)):
-            zarr.create_array(
-                store=store,
-                name=name,
-                shape=(0, size, size, 3),
-                chunks=(1, size, size, 3),
-                shards=(rows, size, size, 3),
-                dtype=dtype,
-                fill_value=fill,
-                compressors=_codecs(settings.compression, np.dtype(dtype).itemsize),
-                config={"write_empty_chunks": True},
-                overwrite=True,
-            )
-        # One chunk a shard of pixels, so that the task that writes a shard is alone here too.
-        zarr.create_array(
-            store=store,
-            name="patch_id",
-            shape=(0,),
-            chunks=(rows,),
-            dtype=np.int64,
-            fill_value=NO_PATCH,
-            compressors=[Crc32cCodec()],
-            config={"write_empty_chunks": True},
-            overwrite=True,
-        )
+        _create(bank.zarr(read_only=False), patch_size, settings)
 
     @property
     def shard_rows(self) -> int:
@@ -92,6 +73,11 @@ class PatchArrays:
     def shard_key(self, name: str, row: int) -> str:
         """Return which file of the bank holds a row of an array."""
         return f"{name}/c/{row // self.shard_rows}" + ("" if name == "patch_id" else "/0/0/0")
+
+    @property
+    def shards(self) -> int:
+        """Shards that N patches take."""
+        return -(-int(self.hdr.shape[0]) // self.shard_rows)
 
     def resize(self, rows: int) -> None:
         """Set N. Rows that were not written hold NaN, 0 and -1."""
@@ -139,6 +125,45 @@ def plan_shards(exported: npt.NDArray[np.int64], pending: Sequence[int], shard_r
     for row, position in zip(free.tolist(), pending, strict=True):
         plans.setdefault(row // shard_rows, []).append((row, position))
     return [ShardPlan(*map(tuple, zip(*pairs, strict=True))) for pairs in plans.values()]
+
+
+def array_metadata(patch_size: int, settings: ExportSettings, rows: int) -> dict[str, dict[str, Any]]:
+    """Return what the metadata file of each array of N rows must say, by its key."""
+    stored: dict[str, Buffer] = {}
+    _create(MemoryStore(stored), patch_size, settings)
+    metadata = {key: json.loads(content.to_bytes()) for key, content in stored.items() if key.split("/")[0] in ARRAYS}
+    for content in metadata.values():
+        content["shape"][0] = rows
+    return metadata
+
+
+def _create(store: Store, patch_size: int, settings: ExportSettings) -> None:
+    rows, size = settings.shard_rows, patch_size
+    for name, dtype, fill in (("hdr", np.float16, np.nan), ("ldr", np.uint8, 0)):
+        zarr.create_array(
+            store=store,
+            name=name,
+            shape=(0, size, size, 3),
+            chunks=(1, size, size, 3),
+            shards=(rows, size, size, 3),
+            dtype=dtype,
+            fill_value=fill,
+            compressors=_codecs(settings.compression, np.dtype(dtype).itemsize),
+            config={"write_empty_chunks": True},
+            overwrite=True,
+        )
+    # One chunk a shard of pixels, so that the task that writes a shard is alone here too.
+    zarr.create_array(
+        store=store,
+        name="patch_id",
+        shape=(0,),
+        chunks=(rows,),
+        dtype=np.int64,
+        fill_value=NO_PATCH,
+        compressors=[Crc32cCodec()],
+        config={"write_empty_chunks": True},
+        overwrite=True,
+    )
 
 
 def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,21 +25,28 @@ class BankWriter:
     takes these in. Whatever an interrupted run left behind is folded on opening.
     """
 
-    def __init__(self, storage: Storage, attributes: dict[str, Any], lock: Lock) -> None:
+    def __init__(
+        self, storage: Storage, attributes: dict[str, Any], lock: Lock, lost: Collection[str] = ()
+    ) -> None:
         self.storage = storage
         self.attributes = attributes
         self._lock = lock
-        self.sources = read_table(storage, "sources", SOURCES_SCHEMA)
-        self.patches = read_table(storage, "patches", PATCHES_SCHEMA)
+        self.sources, self.patches = (
+            schema.empty_table() if name in lost else read_table(storage, name, schema)
+            for name, schema in (("sources", SOURCES_SCHEMA), ("patches", PATCHES_SCHEMA))
+        )
 
     @classmethod
-    def open(cls, place: str | Path | Storage) -> Self:
-        """Open a bank that exists. Raises BankMissing, BankVersionError, BankLocked, BankDamaged."""
+    def open(cls, place: str | Path | Storage, lost: Collection[str] = ()) -> Self:
+        """Open a bank that exists; the `lost` tables (`sources`, `patches`) begin anew, empty, at the next change.
+
+        Raises BankMissing, BankVersionError, BankLocked, BankDamaged.
+        """
         storage = open_storage(place)
         attributes = bank_attributes(storage)
         lock = acquire(storage)
         try:
-            writer = cls(storage, attributes, lock)
+            writer = cls(storage, attributes, lock, lost)
             writer.fold()
         except BaseException:
             lock.release()
@@ -123,6 +130,18 @@ class BankWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def read_folded(storage: Storage) -> tuple[pa.Table, pa.Table]:
+    """Return the tables `(sources, patches)` as opening the bank would leave them; nothing is written."""
+    sources, patches = read_table(storage, "sources", SOURCES_SCHEMA), read_table(storage, "patches", PATCHES_SCHEMA)
+    commits = [read_commit(storage, key) for key in list_commits(storage)]
+    if not commits:
+        return sources, patches
+    return (
+        merge_sources(sources, (source for _, source in commits if source is not None)),
+        merge_patches(patches, pa.concat_tables([rows for rows, _ in commits])),
+    )
 
 
 def merge_sources(table: pa.Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

@@ -1,0 +1,162 @@
+"""The commands that care for banks that are there: verify, compact, merge."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from pipeline import work
+from pipeline.bank import BankReader, Storage
+from pipeline.bank.check import table_faults
+from pipeline.bank.lock import refuse_writers
+from pipeline.bank.schema import table_key
+from pipeline.bank.writer import read_folded
+from pipeline.errors import BankDamaged, BankLocked, UsageError
+from pipeline.logs import log, set_up_log
+from pipeline.opening import Opening, changed_versions, open_pipeline, prepare
+from pipeline.options import bank_option, resolve_settings, work_options
+from pipeline.repair import repair_arrays, repair_files, repair_tables, set_aside
+from pipeline.run import Pipeline
+from pipeline.status import format_bytes
+from pipeline.verify import TABLES, Audit, audit_arrays, audit_sample, audit_tables
+from pipeline.workers import Workers
+
+
+@click.command()
+@click.option("--deep", is_flag=True, help="Render a sample of the exported patches again from their sources.")
+@click.option(
+    "--sample", default="100", show_default=True, metavar="N|P%", help="How many patches --deep takes, a seeded choice."
+)
+@click.option("--repair", is_flag=True, help="Make it right: render damaged patches again, delete what is left over.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@bank_option
+@work_options
+@click.pass_context
+def verify(
+    context: click.Context, /, bank: Storage, deep: bool, sample: str, repair: bool, as_json: bool, **_options: Any
+) -> None:
+    """Check every stored byte of a bank, its tables, and that these agree.
+
+    Damage is named by patch or by file, a line each. Exit status: 0 none, 1 some (after --repair: some is left).
+    """
+    opening = _prepare(context, bank)
+    share = _read_sample(sample) if deep else None
+    if not repair:
+        audit = _verify(opening, share)
+        _tell(audit, as_json)
+        sys.exit(1 if audit.damages else 0)
+    audit, undone = _repair(opening, share)
+    _tell(audit, as_json, undone)
+    sys.exit(1 if audit.damages or undone else 0)
+
+
+def _prepare(context: click.Context, bank: Storage) -> Opening:
+    set_up_log(context.params["verbose"], context.params["log_json"])
+    return prepare(bank, lambda stored: resolve_settings(context, stored))
+
+
+def _verify(opening: Opening, share: float | int | None) -> Audit:
+    """Look at a bank that nobody writes to. Raises BankLocked where somebody does."""
+    bank = opening.bank
+    refuse_writers(bank)
+    before = bank.sizes(), [_content(bank, name) for name in TABLES]
+    with Workers(opening.settings.run, bank.in_process) as workers:
+        try:
+            sources, patches = read_folded(bank)
+        except BankDamaged:
+            sources, patches = (
+                schema.empty_table() if table_faults(bank, name, schema) else getattr(BankReader(bank), name)()
+                for name, schema in TABLES.items()
+            )
+        audit = audit_tables(bank, sources, patches, opening.settings)
+        _look_at_pixels(audit, opening, workers, share)
+    if (bank.sizes(), [_content(bank, name) for name in TABLES]) != before:
+        raise BankLocked(f"{bank} was written to while it was verified; verify it again when nobody writes")
+    return audit
+
+
+def _repair(opening: Opening, share: float | int | None) -> tuple[Audit, list[str]]:
+    """Look at a bank, make right what can be, and look again; return that, and what could not be done."""
+    bank = opening.bank
+    refuse_writers(bank)
+    lost = [name for name, schema in TABLES.items() if table_faults(bank, name, schema)]
+    for copy in set_aside(bank, lost):
+        log.warning("%s keeps what was stored of a table that cannot be read", copy)
+    with open_pipeline(opening, lost) as pipeline:
+        audit = _look(opening, pipeline, share, mend_files=True)
+        undone: list[str] = []
+        if audit.damages:
+            for damage in audit.damages:
+                click.echo(f"repairing    {damage}", err=True)
+            undone = [*repair_tables(pipeline, audit), *repair_arrays(pipeline, audit)]
+            audit = _look(opening, pipeline, share)
+        if "sources" in lost:
+            undone.append(
+                f"{table_key('sources')} alone knew where the sources lie: name them again, hdrprep run SOURCES; their "
+                "patches come out the same"
+            )
+    return audit, undone
+
+
+def _look(opening: Opening, pipeline: Pipeline, share: float | int | None, mend_files: bool = False) -> Audit:
+    writer = pipeline.writer
+    audit = audit_tables(writer.storage, writer.sources, writer.patches, opening.settings)
+    if mend_files:
+        repair_files(writer.storage, audit, opening.settings)
+    _look_at_pixels(audit, opening, pipeline.driver.workers, share)
+    return audit
+
+
+def _look_at_pixels(audit: Audit, opening: Opening, workers: Workers, share: float | int | None) -> None:
+    audit_arrays(audit, opening.bank, workers)
+    if share is not None and not audit.lost:
+        exported = audit.patches.num_rows - audit.patches["row"].null_count
+        size = share if isinstance(share, int) else round(share * exported)
+        changed = changed_versions(opening.stored or {"versions": {}})
+        place = work.Place(opening.bank, opening.settings.run.source_timeout, uuid.uuid4().hex, read_only=True)
+        audit_sample(audit, place, workers, opening.settings, size, changed)
+        place.forget_timeouts()
+
+
+def _tell(audit: Audit, as_json: bool, undone: list[str] | None = None) -> None:
+    exported = audit.patches.num_rows - audit.patches["row"].null_count
+    counts = {
+        "patches": audit.patches.num_rows,
+        "exported": exported,
+        "compared": audit.compared,
+        "bytes": audit.bytes,
+        "seconds": round(audit.seconds, 3),
+    }
+    if as_json:
+        found = {"damages": [asdict(damage) for damage in audit.damages], "notes": audit.notes, **counts}
+        click.echo(json.dumps(found if undone is None else {**found, "undone": undone}))
+        return
+    for line in (*map(str, audit.damages), *(f"note: {note}" for note in audit.notes), *(undone or ())):
+        click.echo(line)
+    rate = format_bytes(int(audit.bytes / max(audit.seconds, 1e-9)))
+    click.echo(f"verified     {audit.patches.num_rows} patches, {exported} exported, {format_bytes(audit.bytes)} of pixels")
+    if audit.compared:
+        click.echo(f"compared     {audit.compared} patches with their sources")
+    click.echo(f"speed        {rate} a second")
+    click.echo(f"damage       {len(audit.damages) or 'none'}")
+
+
+def _read_sample(text: str) -> float | int:
+    """Read a number of patches, or a share of them as `5%`."""
+    number = text.removesuffix("%")
+    try:
+        value = float(number) / 100 if number != text else int(number)
+    except ValueError:
+        value = -1
+    if not 0 <= value or (isinstance(value, float) and value > 1):
+        raise UsageError(f"--sample {text}: give a number of patches, or a percentage such as 5%")
+    return value
+
+
+def _content(bank: Storage, name: str) -> bytes:
+    return bank.read(table_key(name)) if bank.exists(table_key(name)) else b""
