@@ -41,7 +41,7 @@ from pipeline.options import (
 from pipeline.records import Transfer
 from pipeline.run import Pipeline
 from pipeline.sources import Discovery, discover
-from pipeline.upkeep import verify
+from pipeline.upkeep import compact, verify
 from pipeline.versions import versions
 
 
@@ -190,7 +190,8 @@ def demo(directory: Path, workers: int | None, verbose: bool, log_json: bool) ->
         click.echo(line)
 
 
-commands.add_command(verify)
+for command in (verify, compact):
+    commands.add_command(command)
 
 
 def _discover(sources: tuple[Path, ...]) -> Discovery:

@@ -16,6 +16,7 @@ from pipeline.bank.check import table_faults
 from pipeline.bank.lock import refuse_writers
 from pipeline.bank.schema import table_key
 from pipeline.bank.writer import read_folded
+from pipeline.compact import compact as compact_bank
 from pipeline.errors import BankDamaged, BankLocked, UsageError
 from pipeline.logs import log, set_up_log
 from pipeline.opening import Opening, changed_versions, open_pipeline, prepare
@@ -53,6 +54,23 @@ def verify(
     audit, undone = _repair(opening, share)
     _tell(audit, as_json, undone)
     sys.exit(1 if audit.damages or undone else 0)
+
+
+@click.command()
+@bank_option
+@work_options
+@click.pass_context
+def compact(context: click.Context, /, bank: Storage, **_options: Any) -> None:
+    """Drop from the arrays what was exported and is no longer kept, without rendering anything.
+
+    Training that is under way on the bank ends when it meets a patch that has moved, and resumes when started again.
+    """
+    with open_pipeline(_prepare(context, bank)) as pipeline:
+        done = compact_bank(pipeline.driver)
+    for when, patches, size in zip(("before", "after"), done.patches, done.bytes, strict=True):
+        click.echo(f"{when:<12} {patches} patches, {format_bytes(size)}")
+    if done.failures:
+        sys.exit(1)
 
 
 def _prepare(context: click.Context, bank: Storage) -> Opening:

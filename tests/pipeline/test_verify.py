@@ -18,7 +18,7 @@ import pytest
 from pipeline.bank import BankReader, BankWriter, open_storage
 from pipeline.bank.schema import encode_table
 from pipeline.errors import BankDamaged
-from tests.pipeline.banks import array_files, assert_same_bank, table
+from tests.pipeline.banks import array_files, assert_same_bank, run_in_process, table
 from tests.pipeline.conftest import SMALL, Result
 
 Command = Callable[..., Result]
@@ -27,10 +27,9 @@ Command = Callable[..., Result]
 @pytest.fixture(scope="module")
 def whole(hdr_folder: Path, scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bank of 24 patches without damage, some of them exported, four a shard; not to be changed."""
-    from tests.pipeline.test_run import run_in_process
-
     bank = tmp_path_factory.mktemp("whole") / "bank.zarr"
-    return run_in_process(bank, hdr_folder, "--scheduler", scheduler, *SMALL)
+    run_in_process("run", hdr_folder, "--bank", bank, "--scheduler", scheduler, *SMALL)
+    return bank
 
 
 @pytest.fixture
