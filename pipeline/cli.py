@@ -41,7 +41,7 @@ from pipeline.options import (
 from pipeline.records import Transfer
 from pipeline.run import Pipeline
 from pipeline.sources import Discovery, discover
-from pipeline.upkeep import compact, verify
+from pipeline.upkeep import compact, merge, verify
 from pipeline.versions import versions
 
 
@@ -190,7 +190,7 @@ def demo(directory: Path, workers: int | None, verbose: bool, log_json: bool) ->
         click.echo(line)
 
 
-for command in (verify, compact):
+for command in (verify, compact, merge):
     commands.add_command(command)
 
 

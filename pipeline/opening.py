@@ -19,11 +19,15 @@ from pipeline.workers import Workers
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A bank that can be opened with these settings; `stored` is what it says of itself, None: it is to be made."""
+    """A bank that can be opened with these settings; `stored` is what it says of itself, None: it is to be made.
+
+    `made_with` are the libraries that its patches were made with where it is to be made of other banks, None: these.
+    """
 
     bank: Storage
     stored: dict[str, Any] | None
     settings: Settings
+    made_with: dict[str, str] | None = None
 
 
 def prepare(bank: Storage, resolve: Callable[[Layer], Settings], create: bool = False) -> Opening:
@@ -53,7 +57,7 @@ def open_pipeline(opening: Opening, lost: Collection[str] = (), in_process: bool
     attributes = {
         "seed": settings.ingest.seed,
         "config": settings.stored(),
-        "versions": versions() if stored is None else stored["versions"],
+        "versions": (opening.made_with or versions()) if stored is None else stored["versions"],
     }
     bank = opening.bank
     opened = BankWriter.create(bank, attributes) if stored is None else BankWriter.open(bank, lost)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import uuid
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
@@ -19,11 +20,12 @@ from pipeline.bank.writer import read_folded
 from pipeline.compact import compact as compact_bank
 from pipeline.errors import BankDamaged, BankLocked, UsageError
 from pipeline.logs import log, set_up_log
+from pipeline.merge import Part, check_equal, check_places, copy_pixels, open_part, other_versions, unite
 from pipeline.opening import Opening, changed_versions, open_pipeline, prepare
-from pipeline.options import bank_option, resolve_settings, work_options
+from pipeline.options import bank_option, place_of, resolve_settings, work_options
 from pipeline.repair import repair_arrays, repair_files, repair_tables, set_aside
 from pipeline.run import Pipeline
-from pipeline.status import format_bytes
+from pipeline.status import count, format_bytes, summarize
 from pipeline.verify import TABLES, Audit, audit_arrays, audit_sample, audit_tables
 from pipeline.workers import Workers
 
@@ -71,6 +73,37 @@ def compact(context: click.Context, /, bank: Storage, **_options: Any) -> None:
         click.echo(f"{when:<12} {patches} patches, {format_bytes(size)}")
     if done.failures:
         sys.exit(1)
+
+
+@click.command()
+@click.argument("banks", nargs=-1, required=True, metavar="BANKS...")
+@bank_option
+@work_options
+@click.pass_context
+def merge(context: click.Context, /, banks: tuple[str, ...], bank: Storage, **_options: Any) -> None:
+    """Join BANKS of equal settings into the one of --bank, which is made or grows, without rendering anything."""
+    set_up_log(context.params["verbose"], context.params["log_json"])
+    check_places([place_of(name) for name in banks], bank)
+    parts = [open_part(place_of(name)) for name in banks]
+    opening = _prepare_merge(context, bank, parts)
+    check_equal(parts, opening.settings.stored())
+    for difference in other_versions(parts, (opening.stored or parts[0].attributes)["versions"]):
+        log.warning("the banks were made with different libraries, %s", difference)
+    with open_pipeline(opening, in_process=any(part.bank.in_process for part in parts)) as pipeline:
+        unite(parts, pipeline)
+        report = copy_pixels(parts, pipeline.driver)
+        counts = count(pipeline.writer.sources, pipeline.writer.patches)
+        lines = summarize(counts, bank.total())
+    for line in [*lines, f"this run     {report.patches} patches copied"]:
+        click.echo(line)
+    if report.failures:
+        sys.exit(1)
+
+
+def _prepare_merge(context: click.Context, bank: Storage, parts: Sequence[Part]) -> Opening:
+    """Return how the bank that others go into is opened: as it is, or made as the first of them was."""
+    opening = prepare(bank, lambda stored: resolve_settings(context, stored or parts[0].config), create=True)
+    return opening if opening.stored else replace(opening, made_with=parts[0].attributes["versions"])
 
 
 def _prepare(context: click.Context, bank: Storage) -> Opening:
