@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from pipeline.records import patch_id
 from pipeline.rows import Row, relabel
 
 Remedy = Literal["drop", "redo", "ingest"]
+Bools: TypeAlias = npt.NDArray[np.bool_]  # (P,)
 
 _WINDOW = ("y", "x", "height", "width", "patch_size")
 _CAMERA = ("clip_fraction", "exposure", "noise_sigma", "hue_shift", "saturation_shift", "curve_n", "curve_sigma")
@@ -42,7 +44,7 @@ def source_faults(sources: pa.Table) -> list[str]:
     """Return what is wrong with the sources table."""
     rows = sources.to_pylist()
     keys = [(row["source_id"] is None, row["source_id"] or row["path"] or "") for row in rows]
-    faults = [f"source {key[1]} stands in it twice" for key, other in zip(keys, keys[1:], strict=False) if key == other]
+    faults = [f"source {key[1]} stands in it twice" for key, other in pairwise(keys) if key == other]
     if keys != sorted(keys):
         faults.append("its rows are out of order")
     for row in rows:
@@ -68,10 +70,10 @@ def is_ordered(patches: pa.Table) -> bool:
     """Say whether a patches table is in the order (source_id, frame, k)."""
     columns = [patches[name].to_pylist() for name in ("source_id", "frame", "k")]
     keys = list(zip(*columns, strict=True))
-    return all(one <= other for one, other in zip(keys, keys[1:], strict=False))
+    return all(one <= other for one, other in pairwise(keys))
 
 
-def mislabelled(patches: pa.Table, settings: Settings) -> npt.NDArray[np.bool_]:
+def mislabelled(patches: pa.Table, settings: Settings) -> Bools:
     """Return (P,) where a patch has another score or verdict than its measurements and the settings say."""
     right = relabel(patches, settings.score)
     different = np.zeros(patches.num_rows, np.bool_)
@@ -82,9 +84,7 @@ def mislabelled(patches: pa.Table, settings: Settings) -> npt.NDArray[np.bool_]:
     return different
 
 
-def _checks(
-    sources: pa.Table, patches: pa.Table, settings: Settings
-) -> Iterator[tuple[npt.NDArray[np.bool_], str, Remedy]]:
+def _checks(sources: pa.Table, patches: pa.Table, settings: Settings) -> Iterator[tuple[Bools, str, Remedy]]:
     """Yield each check: (P,) where it fails, what is wrong there, and the remedy."""
     identity = [patches[name].to_pylist() for name in ("source_id", "frame", "k")]
     right = [None if None in key else patch_id(*key) for key in zip(*identity, strict=True)]
@@ -102,20 +102,21 @@ def _checks(
     yield from _number_checks(patches)
 
 
-def _number_checks(patches: pa.Table) -> Iterator[tuple[npt.NDArray[np.bool_], str, Remedy]]:
+def _number_checks(patches: pa.Table) -> Iterator[tuple[Bools, str, Remedy]]:
     camera, score = _numbers(patches, _CAMERA), _numbers(patches, _SCORE)
     simulated, scored = ~np.isnan(camera), ~np.isnan(score)
-    broken = np.isinf(camera).any(1) | np.isinf(score).any(1)
+    whole = ~_any(~simulated)
+    broken = _any(np.isinf(camera)) | _any(np.isinf(score))
     yield broken | _written_nans(patches, (*_CAMERA, *_SCORE)), "it has a number that is not finite", "redo"
-    yield simulated.any(1) & ~simulated.all(1), "its camera is incomplete", "redo"
-    yield simulated.all(1) & (camera[:, 1] <= 0), "its exposure is not positive", "redo"
-    yield scored.any(1) & ~scored.all(1), "its score is incomplete", "redo"
-    yield scored.any(1) & ~simulated.any(1), "it has a score without a camera", "redo"
+    yield _any(simulated) & ~whole, "its camera is incomplete", "redo"
+    yield whole & (camera[:, 1] <= 0), "its exposure is not positive", "redo"
+    yield _any(scored) & _any(~scored), "its score is incomplete", "redo"
+    yield _any(scored) & ~_any(simulated), "it has a score without a camera", "redo"
     fraction = score[:, 0]
     yield (fraction < 0) | (fraction > 1), "its saturated_fraction is not within 0 and 1", "redo"
 
 
-def _repeated(ids: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+def _repeated(ids: pa.ChunkedArray) -> Bools:
     """Return where an id stands that stood before."""
     numbers = ids.to_numpy()
     repeated = np.ones(len(numbers), np.bool_)
@@ -123,23 +124,23 @@ def _repeated(ids: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     return repeated
 
 
-def _outside(sources: pa.Table, patches: pa.Table, place: Any) -> npt.NDArray[np.bool_]:
+def _outside(sources: pa.Table, patches: pa.Table, place: Any) -> Bools:
     y, x, height, width, _ = _numbers(patches, _WINDOW).T
     frame_height, frame_width = (_floats(pc.take(sources[name], place)) for name in ("height", "width"))
-    inside = (y >= 0) & (x >= 0) & (height > 0) & (width > 0) & (y + height <= frame_height) & (x + width <= frame_width)
-    return ~inside & ~np.isnan(frame_height)
+    inside = (
+        (y >= 0) & (x >= 0) & (height > 0) & (width > 0) & (y + height <= frame_height) & (x + width <= frame_width)
+    )
+    return np.asarray(~inside & ~np.isnan(frame_height), np.bool_)
 
 
-def _frame_unused(
-    sources: pa.Table, patches: pa.Table, place: Any, settings: Settings
-) -> npt.NDArray[np.bool_]:
+def _frame_unused(sources: pa.Table, patches: pa.Table, place: Any, settings: Settings) -> Bools:
     frame, frames = _floats(patches["frame"]), _floats(pc.take(sources["frames"], place))
     still = _bools(pc.equal(pc.take(sources["kind"], place), "still"))
     used = np.where(still, frame == 0, (frame >= 0) & (frame < frames) & (frame % settings.ingest.every == 0))
-    return ~used & ~np.isnan(frames)
+    return np.asarray(~used & ~np.isnan(frames), np.bool_)
 
 
-def _incomplete(patches: pa.Table) -> npt.NDArray[np.bool_]:
+def _incomplete(patches: pa.Table) -> Bools:
     """Return the patches of frames whose k do not run from 0 on without a gap."""
     if patches.num_rows == 0:
         return np.zeros(0, np.bool_)
@@ -153,9 +154,14 @@ def _incomplete(patches: pa.Table) -> npt.NDArray[np.bool_]:
     return np.array([frame in lacking for frame in frames_of])
 
 
-def _written_nans(patches: pa.Table, names: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+def _written_nans(patches: pa.Table, names: tuple[str, ...]) -> Bools:
     """Return where a number is NaN, which is something else than null."""
-    return np.any([_bools(pc.is_nan(patches[name])) for name in names], axis=0)
+    return _any(np.stack([_bools(pc.is_nan(patches[name])) for name in names], axis=1))
+
+
+def _any(values: npt.NDArray[np.bool_]) -> Bools:
+    """Return (P,) where any of (P, columns) holds."""
+    return np.asarray(values.any(axis=1), np.bool_)
 
 
 def _numbers(patches: pa.Table, names: tuple[str, ...]) -> npt.NDArray[np.float64]:
@@ -167,7 +173,7 @@ def _floats(values: Any) -> npt.NDArray[np.float64]:
     return np.asarray(pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
 
-def _bools(values: Any) -> npt.NDArray[np.bool_]:
+def _bools(values: Any) -> Bools:
     return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), np.bool_)
 
 

@@ -27,7 +27,7 @@ from pipeline.run import Pipeline
 from pipeline.verify import TABLES, Audit
 from pipeline.workers import Task
 
-MOST_PATCHES = 1000  # a frame: so far the patches of a lost table are looked for
+MOST_PATCHES = 1000  # a frame: so many patches of a lost table are looked for
 
 
 @dataclass(slots=True)
@@ -39,6 +39,14 @@ class Placement:
 
     rows: dict[int, int | None] = field(default_factory=dict)
     render: dict[int, int] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)
+
+    def settle(self, position: int, row: int, render: bool) -> None:
+        """Give a row to a patch."""
+        self.rows[position] = row
+        self.taken.add(row)
+        if render:
+            self.render[row] = position
 
 
 def set_aside(bank: Storage, names: Iterable[str]) -> list[str]:
@@ -68,8 +76,11 @@ def repair_files(bank: Storage, audit: Audit, settings: Settings) -> None:
     audit.metadata = []
 
 
-def repair_tables(pipeline: Pipeline, audit: Audit) -> list[str]:
-    """Make the tables right, from the sources where need be; return what could not be done."""
+def repair_tables(pipeline: Pipeline, audit: Audit, rebuild: bool) -> list[str]:
+    """Make the tables right, from the sources where need be; return what could not be done.
+
+    rebuild: the patches table was lost, so that frames without patches had some.
+    """
     writer = pipeline.writer
     with writing(writer.storage):  # what cannot be read is replaced, also where it is replaced by nothing
         for name in audit.lost:
@@ -77,7 +88,7 @@ def repair_tables(pipeline: Pipeline, audit: Audit) -> list[str]:
     writer.replace_sources(merge_sources(SOURCES_SCHEMA.empty_table(), writer.sources.to_pylist()))
     wrong = {fault.position for fault in audit.table_faults if fault.remedy == "drop"}
     kept = [position not in wrong for position in range(writer.patches.num_rows)]
-    tasks = list(_frames_to_redo(pipeline, audit))
+    tasks = list(_frames_to_redo(pipeline, audit, rebuild))
     if wrong or audit.disordered:
         patches = writer.patches.filter(pa.array(kept, pa.bool_()))
         writer.replace_patches(merge_patches(PATCHES_SCHEMA.empty_table(), patches))
@@ -87,7 +98,7 @@ def repair_tables(pipeline: Pipeline, audit: Audit) -> list[str]:
     return [f"{outcome.path}: {outcome.reason}" for outcome in report.failures]
 
 
-def _frames_to_redo(pipeline: Pipeline, audit: Audit) -> Iterator[Task]:
+def _frames_to_redo(pipeline: Pipeline, audit: Audit, rebuild: bool) -> Iterator[Task]:
     """Yield the work on frames whose patches are wrong or lost; they are numbered as before."""
     writer, settings = pipeline.writer, pipeline.settings
     sources = {row["source_id"]: row for row in writer.sources.to_pylist() if row["status"] == "ok"}
@@ -96,7 +107,10 @@ def _frames_to_redo(pipeline: Pipeline, audit: Audit) -> Iterator[Task]:
     wrong |= {position for position, row in enumerate(identity) if row["patch_id"] in audit.wrong_pixels}
     frames = {(identity[position]["source_id"], identity[position]["frame"]) for position in wrong}
     lacking = frames_without_patches(writer.sources, writer.patches, settings.ingest.every)
-    missing = {(source["source_id"], frame) for source, some in lacking for frame in some}
+    # Of a sequence or a video they may be missing because its ingest was interrupted.
+    missing = {
+        (row["source_id"], frame) for row, some in lacking if rebuild or row["kind"] == "still" for frame in some
+    }
     numbers = _patches_a_frame(frames, missing, identity, audit, settings)
     for (source_id, frame), patches in sorted(numbers.items()):
         source = sources.get(source_id)
@@ -154,52 +168,48 @@ def repair_arrays(pipeline: Pipeline, audit: Audit) -> list[str]:
 
 def place(patches: pa.Table, audit: Audit) -> Placement:
     """Decide in which row each patch lies: where the arrays say so, else where the table does, else in a free one."""
-    placement, taken = Placement(), set[int]()
-    columns = [patches[name].to_pylist() for name in ("patch_id", "row", "clipped_values", "verdict")]
-    entries = list(enumerate(zip(*columns, strict=True)))
+    placement = Placement()
     lies: dict[int, list[int]] = {}
     for row, identity in enumerate(audit.ids.tolist()):
         if identity != NO_PATCH:
             lies.setdefault(identity, []).append(row)
-
-    def settle(position: int, row: int, render: bool) -> None:
-        placement.rows[position] = row
-        taken.add(row)
-        if render:
-            placement.render[row] = position
-
+    columns = [patches[name].to_pylist() for name in ("patch_id", "row", "clipped_values")]
     homeless = []
-    for position, (identity, row, clipped, verdict) in entries:
+    for position, (identity, row, clipped) in enumerate(zip(*columns, strict=True)):
         places = lies.get(identity, [])
         intact = [place for place in places if place not in audit.faults]
-        if row is None and not (verdict == "kept" and intact):
-            if clipped is not None:
-                placement.rows[position] = None
-        elif row in places or intact:
+        if row in places or intact:
             chosen = row if row in places else intact[0]
-            unknown = clipped is None and audit.at_limit[chosen] > 0
-            lacking = clipped is not None and clipped > audit.at_limit[chosen]
-            render = chosen in audit.faults or unknown or lacking or identity in audit.wrong_pixels
-            settle(position, chosen, render)
-        else:
+            wrong = chosen in audit.faults or identity in audit.wrong_pixels
+            placement.settle(position, chosen, wrong or not _fits(clipped, int(audit.at_limit[chosen])))
+        elif row is not None:
             homeless.append((position, row))
-    nowhere = []
-    for position, row in homeless:
-        if row in audit.unread_ids and row not in taken:
-            settle(position, row, row in audit.faults)
-        elif 0 <= row < len(audit.ids) and row not in taken:
-            settle(position, row, render=True)
-        else:
-            nowhere.append(position)
-    free = (row for row in count() if row not in taken)
-    for position, row in zip(nowhere, free, strict=False):
-        settle(position, row, render=True)
+        elif clipped is not None:
+            placement.rows[position] = None
+    _place_homeless(placement, homeless, audit)
     return placement
 
 
-def _shards_to_mend(
-    pipeline: Pipeline, audit: Audit, placement: Placement, arrays: PatchArrays
-) -> Iterator[Task]:
+def _place_homeless(placement: Placement, homeless: list[tuple[int, int]], audit: Audit) -> None:
+    """Place patches of whose pixels the arrays know nothing: where the table says if nothing else lies there."""
+    nowhere = []
+    for position, row in homeless:
+        if 0 <= row < len(audit.ids) and row not in placement.taken:
+            # Where only the id is lost, the pixels are those that the table says.
+            placement.settle(position, row, render=row not in audit.unread_ids or row in audit.faults)
+        else:
+            nowhere.append(position)
+    free = (row for row in count() if row not in placement.taken)
+    for position in nowhere:
+        placement.settle(position, next(free), render=True)
+
+
+def _fits(clipped: int | None, at_limit: int) -> bool:
+    """Say whether a number of clipped values, null for an unknown one, is known and can be right."""
+    return at_limit == 0 if clipped is None else clipped <= at_limit
+
+
+def _shards_to_mend(pipeline: Pipeline, audit: Audit, placement: Placement, arrays: PatchArrays) -> Iterator[Task]:
     """Yield the work on shards in which something is damaged, or lies that no table knows."""
     patches, size = pipeline.writer.patches, arrays.shard_rows
     sources = {row["source_id"]: row for row in pipeline.writer.sources.to_pylist()}

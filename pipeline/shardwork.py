@@ -91,9 +91,7 @@ def mend_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], da
     single_threaded()
     stored = read_shard(place.bank, rows[0]["row"] // PatchArrays(place.bank).shard_rows)
     damaged = damaged | frozenset(stored.faults)
-    pairs = {
-        row["row"]: Pair(row["patch_id"], *stored.pair(row["row"])) for row in rows if row["row"] not in damaged
-    }
+    pairs = {row["row"]: Pair(row["patch_id"], *stored.pair(row["row"])) for row in rows if row["row"] not in damaged}
     done, reasons = list[Row](), list[str]()
     for source_id, group in groupby((row for row in rows if row["row"] in damaged), key=lambda row: row["source_id"]):
         if source_id not in sources:

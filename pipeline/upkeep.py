@@ -6,7 +6,7 @@ import json
 import sys
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import click
@@ -26,8 +26,17 @@ from pipeline.options import bank_option, place_of, resolve_settings, work_optio
 from pipeline.repair import repair_arrays, repair_files, repair_tables, set_aside
 from pipeline.run import Pipeline
 from pipeline.status import count, format_bytes, summarize
-from pipeline.verify import TABLES, Audit, audit_arrays, audit_sample, audit_tables
+from pipeline.verify import TABLES, Audit, Damage, audit_arrays, audit_sample, audit_tables
 from pipeline.workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What a repair found, what of it could not be done, and what is found afterwards."""
+
+    found: list[Damage]
+    undone: list[str]
+    audit: Audit
 
 
 @click.command()
@@ -53,9 +62,9 @@ def verify(
         audit = _verify(opening, share)
         _tell(audit, as_json)
         sys.exit(1 if audit.damages else 0)
-    audit, undone = _repair(opening, share)
-    _tell(audit, as_json, undone)
-    sys.exit(1 if audit.damages or undone else 0)
+    repaired = _repair(opening, share)
+    _tell(repaired.audit, as_json, repaired)
+    sys.exit(1 if repaired.audit.damages or repaired.undone else 0)
 
 
 @click.command()
@@ -131,8 +140,8 @@ def _verify(opening: Opening, share: float | int | None) -> Audit:
     return audit
 
 
-def _repair(opening: Opening, share: float | int | None) -> tuple[Audit, list[str]]:
-    """Look at a bank, make right what can be, and look again; return that, and what could not be done."""
+def _repair(opening: Opening, share: float | int | None) -> Repaired:
+    """Look at a bank, make right what can be, and look again."""
     bank = opening.bank
     refuse_writers(bank)
     lost = [name for name, schema in TABLES.items() if table_faults(bank, name, schema)]
@@ -140,18 +149,16 @@ def _repair(opening: Opening, share: float | int | None) -> tuple[Audit, list[st
         log.warning("%s keeps what was stored of a table that cannot be read", copy)
     with open_pipeline(opening, lost) as pipeline:
         audit = _look(opening, pipeline, share, mend_files=True)
-        undone: list[str] = []
-        if audit.damages:
-            for damage in audit.damages:
-                click.echo(f"repairing    {damage}", err=True)
-            undone = [*repair_tables(pipeline, audit), *repair_arrays(pipeline, audit)]
+        found = audit.damages
+        undone = [*repair_tables(pipeline, audit, "patches" in lost), *repair_arrays(pipeline, audit)]
+        if found:
             audit = _look(opening, pipeline, share)
-        if "sources" in lost:
-            undone.append(
-                f"{table_key('sources')} alone knew where the sources lie: name them again, hdrprep run SOURCES; their "
-                "patches come out the same"
-            )
-    return audit, undone
+    if "sources" in lost:
+        undone.append(
+            f"{table_key('sources')} alone knew where the sources lie: name them again, hdrprep run SOURCES; their "
+            "patches come out the same"
+        )
+    return Repaired(found, undone, audit)
 
 
 def _look(opening: Opening, pipeline: Pipeline, share: float | int | None, mend_files: bool = False) -> Audit:
@@ -174,27 +181,30 @@ def _look_at_pixels(audit: Audit, opening: Opening, workers: Workers, share: flo
         place.forget_timeouts()
 
 
-def _tell(audit: Audit, as_json: bool, undone: list[str] | None = None) -> None:
+def _tell(audit: Audit, as_json: bool, repaired: Repaired | None = None) -> None:
+    """Print what was found; after a repair what was found before it, and what is left."""
     exported = audit.patches.num_rows - audit.patches["row"].null_count
-    counts = {
-        "patches": audit.patches.num_rows,
-        "exported": exported,
-        "compared": audit.compared,
-        "bytes": audit.bytes,
-        "seconds": round(audit.seconds, 3),
-    }
     if as_json:
-        found = {"damages": [asdict(damage) for damage in audit.damages], "notes": audit.notes, **counts}
-        click.echo(json.dumps(found if undone is None else {**found, "undone": undone}))
+        found: dict[str, Any] = {"damages": [asdict(damage) for damage in audit.damages], "notes": audit.notes}
+        if repaired is not None:
+            found |= {"found": [asdict(damage) for damage in repaired.found], "undone": repaired.undone}
+        counts = {"patches": audit.patches.num_rows, "exported": exported, "compared": audit.compared}
+        click.echo(json.dumps(found | counts | {"bytes": audit.bytes, "seconds": round(audit.seconds, 3)}))
         return
-    for line in (*map(str, audit.damages), *(f"note: {note}" for note in audit.notes), *(undone or ())):
-        click.echo(line)
-    rate = format_bytes(int(audit.bytes / max(audit.seconds, 1e-9)))
-    click.echo(f"verified     {audit.patches.num_rows} patches, {exported} exported, {format_bytes(audit.bytes)} of pixels")
+    left = "" if repaired is None else "left: "
+    lines = [] if repaired is None else [*map(str, repaired.found), *(f"not done: {text}" for text in repaired.undone)]
+    lines += [*(f"{left}{damage}" for damage in audit.damages), *(f"note: {note}" for note in audit.notes)]
+    lines.append(
+        f"verified     {audit.patches.num_rows} patches, {exported} exported, {format_bytes(audit.bytes)} of pixels"
+    )
     if audit.compared:
-        click.echo(f"compared     {audit.compared} patches with their sources")
-    click.echo(f"speed        {rate} a second")
-    click.echo(f"damage       {len(audit.damages) or 'none'}")
+        lines.append(f"compared     {audit.compared} patches with their sources")
+    lines.append(f"speed        {format_bytes(int(audit.bytes / max(audit.seconds, 1e-9)))} a second")
+    if repaired is not None:
+        lines.append(f"repaired     {len(repaired.found)} found, {len(audit.damages) or 'none'} left")
+    lines.append(f"damage       {len(audit.damages) or 'none'}")
+    for line in lines:
+        click.echo(line)
 
 
 def _read_sample(text: str) -> float | int:
@@ -204,7 +214,7 @@ def _read_sample(text: str) -> float | int:
         value = float(number) / 100 if number != text else int(number)
     except ValueError:
         value = -1
-    if not 0 <= value or (isinstance(value, float) and value > 1):
+    if value < 0 or (isinstance(value, float) and value > 1):
         raise UsageError(f"--sample {text}: give a number of patches, or a percentage such as 5%")
     return value
 

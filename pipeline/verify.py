@@ -51,7 +51,9 @@ class Damage:
         """Return a line for people."""
         if self.patch is None:
             return self.text if self.file is None else f"file {self.file}: {self.text}"
-        place = ", ".join(f"{name} {self.patch[name]}" for name in ("row", "frame", "k") if self.patch[name] is not None)
+        place = ", ".join(
+            f"{name} {self.patch[name]}" for name in ("row", "frame", "k") if self.patch[name] is not None
+        )
         return f"patch {self.patch['patch_id']} ({place} of {self.patch['path']}): {self.text}"
 
 
@@ -75,6 +77,7 @@ class Audit:
     at_limit: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # (N,)
     unread_ids: set[int] = field(default_factory=set)  # array rows whose id cannot be read
     wrong_pixels: set[int] = field(default_factory=set)  # patch_ids that --deep found different
+    paths: dict[str, str] = field(default_factory=dict)  # of the sources, once they are asked for
     compared: int = 0
     bytes: int = 0
     seconds: float = 0.0
@@ -82,8 +85,9 @@ class Audit:
     def name(self, position: int) -> dict[str, Any]:
         """Return what people know a patch by."""
         row = self.patches.slice(position, 1).to_pylist()[0]
-        known = self.sources.filter(pc.equal(self.sources["source_id"], row["source_id"]))
-        path = known["path"][0].as_py() if known.num_rows else f"source {row['source_id']}"
+        if not self.paths:
+            self.paths = dict(zip(*(self.sources[name].to_pylist() for name in ("source_id", "path")), strict=True))
+        path = self.paths.get(row["source_id"], f"source {row['source_id']}")
         return {"path": path, **{name: row[name] for name in ("patch_id", "source_id", "frame", "k", "row")}}
 
     def damaged(self, position: int, text: str) -> None:

@@ -55,11 +55,11 @@ def read_shard(bank: Storage, shard: int) -> StoredShard:
     first, size = shard * arrays.shard_rows, arrays.shard_rows
     rows = range(first, min(first + size, int(arrays.hdr.shape[0])))
     faults: dict[int, str] = {}
-    total = 0
+    contents: dict[str, bytes] = {}
     for name in ("hdr", "ldr"):
         key = arrays.shard_key(name, first)
         data, missing = _fetch(bank, key)
-        total += len(data)
+        contents[name] = data
         for row, fault in zip(rows, [missing] * size if missing else chunk_faults(data, size), strict=False):
             if fault is not None:
                 faults.setdefault(row, f"{key} {fault}")
@@ -67,7 +67,7 @@ def read_shard(bank: Storage, shard: int) -> StoredShard:
     at_limit = np.zeros(len(rows), np.int64)
     for row in rows:
         if row not in faults:
-            fault, at_limit[row - first] = _check_values(arrays, row)
+            fault, at_limit[row - first] = _check_values(arrays, contents["hdr"], row)
             if fault is not None:
                 faults[row] = fault
     key = arrays.shard_key("patch_id", first)
@@ -75,7 +75,8 @@ def read_shard(bank: Storage, shard: int) -> StoredShard:
     ids = decode_ids(data, size)
     ids_fault = None if ids is not None else f"{key} {missing or 'does not match its checksum'}"
     stored = np.full(len(rows), NO_PATCH, np.int64) if ids is None else ids[: len(rows)]
-    return StoredShard(rows, stored, ids_fault, faults, at_limit, total + len(data), arrays)
+    total = len(data) + sum(map(len, contents.values()))
+    return StoredShard(rows, stored, ids_fault, faults, at_limit, total, arrays)
 
 
 def replace_shard(
@@ -106,9 +107,8 @@ def chunk_faults(data: bytes, chunks: int) -> list[str | None]:
     size = chunks * _ENTRY.itemsize + _CRC_BYTES
     if len(data) < size or not _has_crc(data[-size:]):
         return ["is truncated or has a damaged index"] * chunks
-    entries = np.frombuffer(data, _ENTRY, chunks, len(data) - size)
     end = len(data) - size
-    return [_chunk_fault(data, end, int(entry["offset"]), int(entry["length"])) for entry in entries]
+    return [_chunk_fault(data, end, int(entry["offset"]), int(entry["length"])) for entry in _index(data, chunks)]
 
 
 def encode_ids(ids: npt.NDArray[np.int64]) -> bytes:
@@ -124,6 +124,10 @@ def decode_ids(data: bytes, size: int) -> npt.NDArray[np.int64] | None:
     return np.frombuffer(data, "<i8", size).astype(np.int64)
 
 
+def _index(data: bytes, chunks: int) -> npt.NDArray[np.void]:
+    return np.frombuffer(data, _ENTRY, chunks, len(data) - chunks * _ENTRY.itemsize - _CRC_BYTES)
+
+
 def _chunk_fault(data: bytes, end: int, offset: int, length: int) -> str | None:
     if offset == _ABSENT and length == _ABSENT:
         return "does not hold it"
@@ -132,10 +136,10 @@ def _chunk_fault(data: bytes, end: int, offset: int, length: int) -> str | None:
     return None if _has_crc(data[offset : offset + length]) else "does not match its checksum"
 
 
-def _check_values(arrays: PatchArrays, row: int) -> tuple[str | None, int]:
-    """Return what is wrong with the pixels of a row, and how many values of hdr are as large as can be."""
+def _check_values(arrays: PatchArrays, data: bytes, row: int) -> tuple[str | None, int]:
+    """Return what is wrong with hdr in a row, and how many of its values are as large as can be."""
     try:
-        hdr, _ = _pair(arrays, row)
+        hdr = _read_hdr(arrays, data, row)
     except (ValueError, RuntimeError, OSError) as error:
         return f"its pixels cannot be decoded ({type(error).__name__})", 0
     bits = hdr.view(np.uint16)
@@ -144,6 +148,15 @@ def _check_values(arrays: PatchArrays, row: int) -> tuple[str | None, int]:
     if not np.isfinite(hdr).all():
         return "hdr has values that are no finite numbers", 0
     return ("hdr has negative values" if (hdr < 0).any() else None), int(np.count_nonzero(bits == _HALF_MAX))
+
+
+def _read_hdr(arrays: PatchArrays, data: bytes, row: int) -> npt.NDArray[np.float16]:
+    """Return hdr of a row, of any shape: what is not compressed is seen where it lies."""
+    if len(arrays.hdr.compressors) > 1:  # there is always the checksum
+        return np.asarray(arrays.hdr[row], dtype=np.float16)
+    entry = _index(data, arrays.shard_rows)[row % arrays.shard_rows]
+    values = np.frombuffer(data, "<f2", (int(entry["length"]) - _CRC_BYTES) // 2, int(entry["offset"]))
+    return values.reshape(arrays.hdr.shape[1:])  # ValueError where there are fewer, or more
 
 
 def _pair(arrays: PatchArrays, row: int) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:

@@ -25,9 +25,7 @@ class BankWriter:
     takes these in. Whatever an interrupted run left behind is folded on opening.
     """
 
-    def __init__(
-        self, storage: Storage, attributes: dict[str, Any], lock: Lock, lost: Collection[str] = ()
-    ) -> None:
+    def __init__(self, storage: Storage, attributes: dict[str, Any], lock: Lock, lost: Collection[str] = ()) -> None:
         self.storage = storage
         self.attributes = attributes
         self._lock = lock

@@ -200,9 +200,7 @@ def test_a_bank_named_twice_is_a_mistake(banks: dict[str, Path], hdrprep: Comman
         assert "is named twice" in result.err
 
 
-def test_a_damaged_patch_is_named_and_the_others_come(
-    banks: dict[str, Path], hdrprep: Command, tmp_path: Path
-) -> None:
+def test_a_damaged_patch_is_named_and_the_others_come(banks: dict[str, Path], hdrprep: Command, tmp_path: Path) -> None:
     other, bank = shutil.copytree(banks["a"], tmp_path / "other.zarr"), tmp_path / "bank.zarr"
     (other / "ldr/c/0/0/0/0").unlink()
     result = hdrprep("merge", other, "--bank", bank)

@@ -120,9 +120,7 @@ PIXELS: dict[str, tuple[Callable[[Path], object], list[int]]] = {
 
 
 @pytest.mark.parametrize("kind", PIXELS)
-def test_damage_to_a_shard_is_named_by_patch_and_repaired(
-    kind: str, bank: Path, whole: Path, hdrprep: Command
-) -> None:
+def test_damage_to_a_shard_is_named_by_patch_and_repaired(kind: str, bank: Path, whole: Path, hdrprep: Command) -> None:
     damage, rows = PIXELS[kind]
     damage(bank)
     found = verified(hdrprep, bank)
@@ -226,9 +224,7 @@ def test_a_wrong_number_is_found_by_the_source(bank: Path, whole: Path, hdrprep:
     assert_repaired(hdrprep, bank, whole, "--deep")
 
 
-def test_other_pixels_with_a_right_checksum_are_found_by_the_source(
-    bank: Path, whole: Path, hdrprep: Command
-) -> None:
+def test_other_pixels_with_a_right_checksum_are_found_by_the_source(bank: Path, whole: Path, hdrprep: Command) -> None:
     from pipeline.bank import PatchArrays
 
     arrays = PatchArrays(open_storage(bank), "r+")
