@@ -108,6 +108,10 @@ class Workers:
     def _connect(self) -> Client:
         if self._client is None:
             address = self._settings.scheduler
+            if address is not None and self._in_process:
+                raise UsageError(
+                    "the workers of a scheduler do not see the memory of this process; leave --scheduler out"
+                )
             if address is None:
                 workers = self._settings.workers or os.cpu_count() or 1
                 self._cluster = _thread_of_this_process() if self._in_process else _local_cluster(workers)
@@ -148,7 +152,11 @@ def _thread_of_this_process() -> LocalCluster:
     """Return a cluster that sees the memory of this process: one thread, as a worker has."""
     with dask.config.set({"distributed.worker.preload": []}):  # it is for processes, and no thread may set handlers
         return LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=logging.CRITICAL
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address="127.0.0.1:0",  # None stands for a fixed port, which another run may have taken
+            silence_logs=logging.CRITICAL,
         )
 
 

@@ -67,10 +67,32 @@ def test_what_is_no_longer_kept_is_gone_and_the_rest_is_as_it_was(loose: Path, c
     assert (
         len(array(compacted, "hdr")) == len(array(compacted, "ldr")) == len(array(compacted, "patch_id")) == len(kept)
     )
-    shards = -(-len(kept) // 4)
-    assert len([key for key in array_files(compacted) if "/c/" in key]) == 3 * shards
+    assert_nothing_else_is_stored(compacted)
     rows = {row["row"]: row["patch_id"] for row in after.to_pylist() if row["row"] is not None}
     assert array(compacted, "patch_id").tolist() == [rows[row] for row in range(len(kept))]
+
+
+def assert_nothing_else_is_stored(bank: Path) -> None:
+    """Assert that the shards hold the chunks of the exported patches, their indices, and no more."""
+    patches = table(bank, "patches")
+    exported = patches.num_rows - patches["row"].null_count
+    shards = -(-exported // 4)
+    stored = {key: len(content) for key, content in array_files(bank).items() if "/c/" in key}
+    assert len(stored) == 3 * shards
+    for name, depth in (("hdr", 6), ("ldr", 3)):
+        size = sum(size for key, size in stored.items() if key.startswith(name))
+        assert size == exported * (64 * 64 * depth + 4) + shards * (4 * 16 + 4)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_nothing_is_left_in_the_last_shard(number: int, loose: Path, hdrprep: Command, tmp_path: Path) -> None:
+    bank = shutil.copytree(loose, tmp_path / "bank.zarr")
+    patches = table(bank, "patches")
+    scores = np.sort(patches.filter(pc.is_valid(patches["row"]))["score"].to_numpy())
+    assert hdrprep("score", "--bank", bank, "--threshold", repr(float(scores[number]))).status == 0
+    assert hdrprep("compact", "--bank", bank).status == 0
+    assert table(bank, "patches")["row"].drop_null().length() == len(scores) - number
+    assert_nothing_else_is_stored(bank)
 
 
 def test_patches_that_need_not_move_do_not(loose: Path, compacted: Path) -> None:

@@ -45,9 +45,21 @@ def _row(source: str, frame: int, k: int) -> dict[str, Any]:
     numbers = ("clip_fraction", "exposure", "hue_shift", "saturation_shift", "curve_n", "curve_sigma", "noise_sigma")
     return {
         "patch_id": patch_id(source, frame, k),
-        "source_id": source, "frame": frame, "k": k, "y": 36, "x": 136, "height": 64, "width": 64,
-        "patch_size": 64, "flip": False, **dict.fromkeys(numbers, 0.5), "jpeg_quality": 90, "seed": 5,
-        "saturated_fraction": 0.1, "score_saturated": 1.0 - 0.5 * k, "score_patch": 0.1,
+        "source_id": source,
+        "frame": frame,
+        "k": k,
+        "y": 36,
+        "x": 136,
+        "height": 64,
+        "width": 64,
+        "patch_size": 64,
+        "flip": False,
+        **dict.fromkeys(numbers, 0.5),
+        "jpeg_quality": 90,
+        "seed": 5,
+        "saturated_fraction": 0.1,
+        "score_saturated": 1.0 - 0.5 * k,
+        "score_patch": 0.1,
     }
 
 

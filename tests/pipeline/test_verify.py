@@ -9,15 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.bank import BankReader, BankWriter, open_storage
+from pipeline.bank import BankReader, BankWriter, open_storage, write_commit
 from pipeline.bank.schema import encode_table
 from pipeline.errors import BankDamaged
+from pipeline.rows import patch_table
 from tests.pipeline.banks import array_files, assert_same_bank, run_in_process, table
 from tests.pipeline.conftest import SMALL, Result
 
@@ -371,3 +373,41 @@ def test_a_bank_in_a_bucket_is_verified_and_repaired(
     found = verified(hdrprep, url, "--repair", "--workers", "1")
     assert found["damages"] == found["undone"] == []
     assert contents(url) == before
+
+
+def test_a_bank_in_memory_is_verified_by_this_process(hdr_folder: Path, hdrprep: Command) -> None:
+    url = "memory://verified.zarr"
+    assert hdrprep("run", hdr_folder, "--bank", url, *SMALL, "--workers", "1").status == 0
+    open_storage(url).delete("ldr/c/1/0/0/0")
+    assert damaged_rows(verified(hdrprep, url, "--workers", "1")) == [4, 5, 6, 7]
+    assert verified(hdrprep, url, "--repair", "--workers", "1")["damages"] == []
+    refused = hdrprep("verify", "--bank", url)  # by workers that would see another memory
+    assert refused.status == 2
+    assert "leave --scheduler out" in refused.err
+    fsspec.filesystem("memory").rm("/verified.zarr", recursive=True)
+
+
+def test_a_bank_on_its_way_has_no_damage(hdr_folder: Path, whole: Path, hdrprep: Command, tmp_path: Path) -> None:
+    bank = tmp_path / "bank.zarr"
+    assert hdrprep("ingest", hdr_folder, "--bank", bank, *SMALL).status == 0
+    for command in ("simulate-ldr", "score", "export"):
+        found = verified(hdrprep, bank)
+        assert found["damages"] == found["notes"] == []
+        assert hdrprep(command, "--bank", bank).status == 0
+    # An export that was killed: a shard is written and its commit waits, another is not begun.
+    rows = table(bank, "patches").to_pylist()
+    waiting = [row for row in rows if row["row"] is not None and row["row"] // 4 == 1]
+    for row in rows:
+        if row["row"] is not None and row["row"] >= 4:
+            row |= {"row": None, "clipped_values": None}
+    write_patches(bank, rows)
+    write_commit(open_storage(bank), "shard", patch_table(waiting))
+    for name in ("hdr/c/2/0/0/0", "ldr/c/2/0/0/0", "patch_id/c/2"):
+        (bank / name).unlink()
+    found = verified(hdrprep, bank)
+    assert found["damages"] == []
+    assert any("commits of an interrupted command wait" in note for note in found["notes"])
+    assert any("repeat hdrprep export" in note for note in found["notes"])
+    assert hdrprep("export", "--bank", bank).status == 0
+    assert_same_bank(bank, whole)
+    assert verified(hdrprep, bank)["notes"] == []
