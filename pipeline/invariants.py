@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from pipeline.config import Settings
 from pipeline.records import patch_id
 from pipeline.rows import Row, relabel
+from pipeline.split import split_patches, split_sources
 
 Remedy = Literal["drop", "redo", "ingest"]
 Bools: TypeAlias = npt.NDArray[np.bool_]  # (P,)
@@ -82,6 +83,12 @@ def mislabelled(patches: pa.Table, settings: Settings) -> Bools:
         both_null = pc.and_(pc.is_null(patches[name]), pc.is_null(right[name]))
         different |= ~_bools(pc.or_kleene(pc.fill_null(same, False), both_null))
     return different
+
+
+def on_wrong_side(sources: pa.Table, patches: pa.Table, settings: Settings) -> Bools:
+    """Return (P,) where a patch is on another side of the split than its source and the settings say."""
+    right = split_patches(patches, split_sources(sources, settings.split))
+    return _bools(pc.fill_null(pc.not_equal(patches["split"], right["split"]), False))
 
 
 def _checks(sources: pa.Table, patches: pa.Table, settings: Settings) -> Iterator[tuple[Bools, str, Remedy]]:

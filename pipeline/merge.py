@@ -88,6 +88,7 @@ def unite(parts: Sequence[Part], pipeline: Pipeline) -> None:
     writer.replace_patches(relabel(patches, pipeline.settings.score))
     writer.replace_sources(sources)
     pipeline.intake.finish_sources({})
+    pipeline.put_on_sides(writer.patches)
 
 
 def unite_sources(ours: pa.Table, theirs: pa.Table, bank: Storage) -> pa.Table:

@@ -94,7 +94,7 @@ def repair_tables(pipeline: Pipeline, audit: Audit, rebuild: bool) -> list[str]:
         writer.replace_patches(merge_patches(PATCHES_SCHEMA.empty_table(), patches))
     report = pipeline.driver.collect("frames", work.ingest_frames, tasks, sum(task.patches for task in tasks))
     if audit.mislabelled or tasks:
-        writer.replace_patches(relabel(writer.patches, pipeline.settings.score))
+        pipeline.put_on_sides(relabel(writer.patches, pipeline.settings.score))
     return [f"{outcome.path}: {outcome.reason}" for outcome in report.failures]
 
 

@@ -78,6 +78,7 @@ def compact(context: click.Context, /, bank: Storage, **_options: Any) -> None:
     """
     with open_pipeline(_prepare(context, bank)) as pipeline:
         done = compact_bank(pipeline.driver)
+        pipeline.describe()
     for when, patches, size in zip(("before", "after"), done.patches, done.bytes, strict=True):
         click.echo(f"{when:<12} {patches} patches, {format_bytes(size)}")
     if done.failures:
@@ -101,6 +102,7 @@ def merge(context: click.Context, /, banks: tuple[str, ...], bank: Storage, **_o
     with open_pipeline(opening, in_process=any(part.bank.in_process for part in parts)) as pipeline:
         unite(parts, pipeline)
         report = copy_pixels(parts, pipeline.driver)
+        pipeline.describe()
         counts = count(pipeline.writer.sources, pipeline.writer.patches)
         lines = summarize(counts, bank.total())
     for line in [*lines, f"this run     {report.patches} patches copied"]:
@@ -152,6 +154,7 @@ def _repair(opening: Opening, share: float | int | None) -> Repaired:
         found = audit.damages
         undone = [*repair_tables(pipeline, audit, "patches" in lost), *repair_arrays(pipeline, audit)]
         if found:
+            pipeline.describe()
             audit = _look(opening, pipeline, share)
     if "sources" in lost:
         undone.append(

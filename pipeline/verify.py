@@ -29,6 +29,7 @@ from pipeline.invariants import (
     frames_without_patches,
     is_ordered,
     mislabelled,
+    on_wrong_side,
     patch_faults,
     source_faults,
 )
@@ -131,7 +132,8 @@ def _check_patches(audit: Audit, settings: Settings) -> None:
     audit.disordered = not is_ordered(audit.patches)
     if audit.disordered:
         audit.damages.append(Damage("its rows are out of order", file=table_key("patches")))
-    labels = np.flatnonzero(mislabelled(audit.patches, settings))
+    wrong = mislabelled(audit.patches, settings) | on_wrong_side(audit.sources, audit.patches, settings)
+    labels = np.flatnonzero(wrong)
     audit.mislabelled = labels.size > 0
     if audit.mislabelled:
         audit.damages.append(

@@ -36,7 +36,13 @@ class Files:
 def sort_files(keys: Iterable[str], rows: int, shard_rows: int) -> Files:
     """Tell which files do not belong to a bank whose arrays have so many rows."""
     shards = range(-(-rows // shard_rows))
-    own = {"zarr.json", table_key("sources"), table_key("patches"), *(f"{name}/zarr.json" for name in ARRAYS)}
+    own = {
+        "zarr.json",
+        "croissant.json",
+        table_key("sources"),
+        table_key("patches"),
+        *(f"{name}/zarr.json" for name in ARRAYS),
+    }
     own |= {f"{name}/c/{shard}/0/0/0" for name in ("hdr", "ldr") for shard in shards}
     own |= {f"patch_id/c/{shard}" for shard in shards}
     files = Files([], [], [])

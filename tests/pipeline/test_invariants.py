@@ -15,11 +15,13 @@ from pipeline.invariants import (
     frames_without_patches,
     is_ordered,
     mislabelled,
+    on_wrong_side,
     patch_faults,
     source_faults,
 )
 from pipeline.records import patch_id
 from pipeline.rows import relabel
+from pipeline.split import split_patches, split_sources
 
 SETTINGS: Settings = resolve([{"crops": {"patch_size": 64}}])
 STILL, VIDEO = "a" * 64, "b" * 64
@@ -77,6 +79,16 @@ def test_a_sound_bank_has_no_fault() -> None:
     assert patch_faults(sources(), empty, SETTINGS) == []
     assert is_ordered(empty)
     assert mislabelled(empty, SETTINGS).size == 0
+
+
+def test_a_patch_on_another_side_than_its_source_is_found() -> None:
+    patches = split_patches(table(rows()), split_sources(sources(), SETTINGS.split))
+    assert not on_wrong_side(sources(), patches, SETTINGS).any()
+    sides = patches["split"].to_pylist()
+    sides[1] = "test" if sides[1] != "test" else "train"
+    moved = patches.set_column(patches.schema.get_field_index("split"), "split", pa.array(sides, pa.string()))
+    assert np.flatnonzero(on_wrong_side(sources(), moved, SETTINGS)).tolist() == [1]
+    assert not on_wrong_side(sources(), table(rows()), SETTINGS).any()  # not put on sides yet
 
 
 def test_patches_on_their_way_have_no_fault() -> None:
