@@ -45,6 +45,7 @@ from pipeline.plan import Plan, plan_intake, plan_stage
 from pipeline.records import Transfer
 from pipeline.run import Pipeline
 from pipeline.sources import Discovery, discover
+from pipeline.upkeep import compact, merge, verify
 from pipeline.versions import versions
 
 
@@ -195,6 +196,10 @@ def demo(directory: Path, workers: int | None, verbose: bool, log_json: bool) ->
     set_up_log(verbose, log_json)
     for line in make_demo(directory, workers):
         click.echo(line)
+
+
+for upkeep in (verify, compact, merge):
+    commands.add_command(upkeep)
 
 
 def _take_in(

@@ -49,7 +49,7 @@ class Intake:
         # The tables are cleared of rejected sources before anything else can fail.
         of_frames = self.driver.collect(title, work.ingest_frames, frames, total)
         self._reject({outcome.path: outcome.reason for outcome in of_frames.failures})
-        self._finish_sources(identified.further)
+        self.finish_sources(identified.further)
         report.patches += of_frames.patches
         report.seconds += of_frames.seconds
         # A rejected source is no failed task: it stands in the sources table, and counts on a repeated run as well.
@@ -98,7 +98,7 @@ class Intake:
         self.writer.replace_patches(patches.filter(pc.invert(pc.is_in(patches["source_id"], value_set=gone))))
         self.writer.replace_sources(pa.Table.from_pylist(rows, schema=self.writer.sources.schema))
 
-    def _finish_sources(self, further: Mapping[str, list[str]]) -> None:
+    def finish_sources(self, further: Mapping[str, list[str]]) -> None:
         """Note the further places of known sources, and what was repaired in the frames of each."""
         frames = self.writer.patches.group_by(["source_id", "frame"]).aggregate(
             [("frame_nonfinite_pixels", "max"), ("frame_negative_pixels", "max")]

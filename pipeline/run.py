@@ -43,18 +43,18 @@ class Pipeline:
     def ingest(self, paths: Sequence[Path], licences: Licences = NO_LICENCES) -> Report:
         """Take in the files whose content is not yet in the bank, and draw their windows."""
         report = self.intake.ingest(paths, licences)
-        self._put_on_sides(self.writer.patches)
+        self.put_on_sides(self.writer.patches)
         return report
 
     def retry(self, word: str | None) -> Report:
         """Take in the rejected sources anew, or those whose reason contains a word."""
         report = self.intake.retry(word)
-        self._put_on_sides(self.writer.patches)
+        self.put_on_sides(self.writer.patches)
         return report
 
     def simulate(self) -> Report:
         """Give a camera to every patch that has none."""
-        self._put_on_sides(self.writer.patches)
+        self.put_on_sides(self.writer.patches)
         pending = patches_to_simulate(self.writer.patches)
         return self.driver.collect("simulate-ldr", work.simulate_frames, self._frame_tasks(pending), pending.num_rows)
 
@@ -62,13 +62,13 @@ class Pipeline:
         """Score every patch that has no score, and label all by the present threshold and average."""
         pending = patches_to_score(self.writer.patches)
         report = self.driver.collect("score", work.score_frames, self._frame_tasks(pending), pending.num_rows)
-        self._put_on_sides(relabel(self.writer.patches, self.settings.score))
+        self.put_on_sides(relabel(self.writer.patches, self.settings.score))
         return report
 
     def export(self, destination: Destination | None = None) -> Report:
         """Render the kept patches into a folder, or those not yet exported into the bank's own arrays."""
         check_scored(self.writer.patches)
-        self._put_on_sides(self.writer.patches)
+        self.put_on_sides(self.writer.patches)
         return self._export_arrays() if destination is None else Delivery(self.driver, destination).export()
 
     def _export_arrays(self) -> Report:
@@ -103,7 +103,7 @@ class Pipeline:
         """Write the dataset card of the bank's arrays anew, if anything was exported into them."""
         describe_bank(self.writer, self.settings)
 
-    def _put_on_sides(self, patches: pa.Table) -> None:
+    def put_on_sides(self, patches: pa.Table) -> None:
         """Write the patches, each of them and each source on the side of the split that the present settings say."""
         before = self.writer.sources
         sources = split_sources(before, self.settings.split)

@@ -57,11 +57,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a worker works: the bank, the seconds that it may take to decode one frame, and the `command` it is for."""
+    """Where a worker works: the bank, the seconds that it may take to decode one frame, and the `command` it is for.
+
+    In a bank that is `read_only` nothing is noted.
+    """
 
     bank: Storage
     timeout: float
     command: str = ""
+    read_only: bool = False
 
     def limit(self, source_id: str | None, path: Path) -> AbstractContextManager[None]:
         """Return the time limit on one step of decoding a source."""
@@ -75,7 +79,7 @@ class Place:
 
     def _notes(self) -> Path:
         """Return where it is noted what took too long: beside the bank, else on each machine for this command."""
-        if isinstance(self.bank, LocalStorage):
+        if isinstance(self.bank, LocalStorage) and not self.read_only:
             return self.bank.path / "_work" / "timeouts"
         return Path(tempfile.gettempdir()) / f"hdrprep-{os.getuid()}" / self.command
 

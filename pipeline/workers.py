@@ -109,6 +109,10 @@ class Workers:
     def _connect(self) -> Client:
         if self._client is None:
             address = self._settings.scheduler
+            if address is not None and self._in_process:
+                raise UsageError(
+                    "the workers of a scheduler do not see the memory of this process; leave --scheduler out"
+                )
             if address is None:
                 workers = self._settings.workers or os.cpu_count() or 1
                 self._cluster = _thread_of_this_process() if self._in_process else _local_cluster(workers)
@@ -152,7 +156,7 @@ def _thread_of_this_process() -> LocalCluster:
             n_workers=1,
             threads_per_worker=1,
             processes=False,
-            dashboard_address="127.0.0.1:0",
+            dashboard_address="127.0.0.1:0",  # None stands for a fixed port, which another run may have taken
             silence_logs=logging.CRITICAL,
         )
 

@@ -6,6 +6,7 @@ Legend: N exported patches, S patch size.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,11 +17,13 @@ import zarr
 from pydantic import BaseModel, ConfigDict, Field
 from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from pipeline.bank.storage import Storage, writing
 
 HALF_MAX = float(np.finfo(np.float16).max)  # 65504
+ARRAYS = ("hdr", "ldr", "patch_id")
 NO_PATCH = -1  # in patch_id: this row holds no patch yet
 
 
@@ -46,8 +49,9 @@ class ShardPlan:
 class PatchArrays:
     """The arrays `hdr` float16 (N, S, S, 3), `ldr` uint8 (N, S, S, 3) and `patch_id` int64 (N,) of a bank."""
 
-    def __init__(self, bank: Storage, mode: Literal["r", "r+"] = "r") -> None:
-        self._bank, self._store = bank, bank.zarr(read_only=mode == "r")
+    def __init__(self, bank: Storage, mode: Literal["r", "r+"] = "r", store: Store | None = None) -> None:
+        """Open the arrays of a bank, or those in another `store` that belong to it."""
+        self._bank, self._store = bank, store or bank.zarr(read_only=mode == "r")
         self.hdr = self._open("hdr")
         self.ldr = self._open("ldr")
         self.patch_id = self._open("patch_id")
@@ -70,6 +74,11 @@ class PatchArrays:
     def shard_key(self, name: str, row: int) -> str:
         """Return which file of the bank holds a row of an array."""
         return f"{name}/c/{row // self.shard_rows}" + ("" if name == "patch_id" else "/0/0/0")
+
+    @property
+    def shards(self) -> int:
+        """Shards that N patches take."""
+        return -(-int(self.hdr.shape[0]) // self.shard_rows)
 
     def resize(self, rows: int) -> None:
         """Set N. Rows that were not written hold NaN, 0 and -1."""
@@ -129,6 +138,16 @@ def plan_shards(exported: npt.NDArray[np.int64], pending: Sequence[int], shard_r
     for row, position in zip(free.tolist(), pending, strict=True):
         plans.setdefault(row // shard_rows, []).append((row, position))
     return [ShardPlan(*map(tuple, zip(*pairs, strict=True))) for pairs in plans.values()]
+
+
+def array_metadata(patch_size: int, settings: ExportSettings, rows: int) -> dict[str, dict[str, Any]]:
+    """Return what the metadata file of each array of N rows must say, by its key."""
+    stored: dict[str, Buffer] = {}
+    _create(MemoryStore(stored), patch_size, settings)
+    metadata = {key: json.loads(content.to_bytes()) for key, content in stored.items() if key.split("/")[0] in ARRAYS}
+    for content in metadata.values():
+        content["shape"][0] = rows
+    return metadata
 
 
 def _create(store: Store, patch_size: int, settings: ExportSettings) -> None:

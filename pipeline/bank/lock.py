@@ -46,6 +46,36 @@ def acquire(storage: Storage) -> Lock:
     raise TypeError(type(storage))
 
 
+def refuse_writers(storage: Storage) -> None:
+    """Raise BankLocked where another process is writing to a bank; nothing is written to find out."""
+    holder = _file_holder(storage.path) if isinstance(storage, LocalStorage) else _lease_holder(storage)
+    if holder is not None:
+        raise BankLocked(f"another process ({holder}) is writing to {storage}; wait for it, then repeat the command")
+
+
+def _file_holder(bank: Path) -> str | None:
+    try:
+        with (bank / LOCK).open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return file.read().strip() or "unknown"
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def _lease_holder(storage: Storage) -> str | None:
+    if not isinstance(storage, ObjectStorage):
+        raise TypeError(type(storage))
+    try:
+        holder, age = json.loads(storage.read(LOCK)), time.time() - storage.modified(LOCK)
+    except (FileNotFoundError, ValueError):
+        return None
+    # The clock of the store may be another one than ours: this errs on the side of a lock that holds.
+    return None if _has_ended(holder) or age > 2 * LAPSE else _describe(holder)
+
+
 class _FileLock:
     def __init__(self, bank: Path) -> None:
         (bank / LOCK).parent.mkdir(parents=True, exist_ok=True)

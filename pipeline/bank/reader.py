@@ -62,7 +62,7 @@ def read_table(storage: Storage, name: str, schema: pa.Schema, columns: list[str
     wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns])
     key = table_key(name)
     try:
-        with pq.ParquetFile(pa.BufferReader(storage.read(key))) as file:
+        with pq.ParquetFile(pa.BufferReader(storage.read(key)), page_checksum_verification=True) as file:
             present = file.schema_arrow.names
             missing = missing_columns(name, present, wanted.names)
             if missing:
@@ -89,20 +89,30 @@ class BankReader:
         """Return the patches table, in the order (source_id, frame, k)."""
         return read_table(self.storage, "patches", PATCHES_SCHEMA, columns)
 
-    def pair(self, row: int) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
+    def pair(self, row: int, patch_id: int | None = None) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
         """Return a patch's `(hdr, ldr)`: (S, S, 3) float16, scene-linear, sensor clips at 1.0; (S, S, 3) uint8.
 
-        Raises BankDamaged, naming the patch, where stored bytes are missing or do not match their checksum.
+        With the `patch_id` that is expected there, no other patch is ever returned, also while another process moves
+        patches. Raises BankDamaged, naming the patch, where stored bytes are missing or do not match their checksum.
         """
         arrays = self._open_arrays()
         try:
             hdr = np.asarray(arrays.hdr[row], dtype=np.float16)
             ldr = np.asarray(arrays.ldr[row], dtype=np.uint8)
-        except (ValueError, OSError, RuntimeError) as error:
-            raise BankDamaged(f"{self._name(row)} cannot be read ({_first_line(error)}); export it again") from error
+            # Read last, and each time: whoever gives a row to another patch takes the id away before the pixels.
+            found = patch_id if patch_id is None else int(np.asarray(arrays.patch_id[row]))
+        except (ValueError, IndexError, OSError, RuntimeError) as error:
+            raise BankDamaged(
+                f"{self._name(row)} cannot be read ({_first_line(error)}); run hdrprep verify --repair"
+            ) from error
         # A lost shard reads as the fill value: NaN in hdr, but black in ldr, where only the file's absence tells.
         if np.isnan(hdr[0, 0, 0]) or not (ldr.any() or self.storage.exists(arrays.shard_key("ldr", row))):
-            raise BankDamaged(f"the pixels of {self._name(row)} are missing; export it again")
+            raise BankDamaged(f"the pixels of {self._name(row)} are missing; run hdrprep verify --repair")
+        if found != patch_id:
+            raise BankDamaged(
+                f"row {row} does not hold patch {patch_id}: where the bank was compacted or repaired, start this "
+                "again; otherwise run hdrprep verify"
+            )
         return hdr, ldr
 
     def fingerprint(self) -> str:

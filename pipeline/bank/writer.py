@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -27,21 +27,26 @@ class BankWriter:
     takes these in. Whatever an interrupted run left behind is folded on opening.
     """
 
-    def __init__(self, storage: Storage, attributes: dict[str, Any], lock: Lock) -> None:
+    def __init__(self, storage: Storage, attributes: dict[str, Any], lock: Lock, lost: Collection[str] = ()) -> None:
         self.storage = storage
         self.attributes = attributes
         self._lock = lock
-        self.sources = read_table(storage, "sources", SOURCES_SCHEMA)
-        self.patches = read_table(storage, "patches", PATCHES_SCHEMA)
+        self.sources, self.patches = (
+            schema.empty_table() if name in lost else read_table(storage, name, schema)
+            for name, schema in (("sources", SOURCES_SCHEMA), ("patches", PATCHES_SCHEMA))
+        )
 
     @classmethod
-    def open(cls, place: str | Path | Storage) -> Self:
-        """Open a bank that exists. Raises BankMissing, BankVersionError, BankLocked, BankDamaged."""
+    def open(cls, place: str | Path | Storage, lost: Collection[str] = ()) -> Self:
+        """Open a bank that exists; the `lost` tables (`sources`, `patches`) begin anew, empty, at the next change.
+
+        Raises BankMissing, BankVersionError, BankLocked, BankDamaged.
+        """
         storage = open_storage(place)
         attributes = bank_attributes(storage)
         lock = acquire(storage)
         try:
-            writer = cls(storage, attributes, lock)
+            writer = cls(storage, attributes, lock, lost)
             writer.fold()
         except BaseException:
             lock.release()
