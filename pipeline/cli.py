@@ -133,7 +133,7 @@ def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -
 def status(bank: Path, as_json: bool) -> None:
     """Show the progress of a bank and the yield of each source."""
     reader = BankReader(bank)
-    sources, patches = reader.sources(), reader.patches()
+    patches, sources = reader.patches(), reader.sources()  # in this order: a command may be adding sources
     counts = bank_status.count(sources, patches)
     size = bank_status.size_on_disk(bank)
     if as_json:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,8 +44,8 @@ class Driver:
 
     def __init__(self, writer: BankWriter, workers: Workers, settings: Settings) -> None:
         self.writer, self.workers, self.settings = writer, workers, settings
-        self.place = work.Place(writer.path, settings.run.source_timeout)
-        self.place.forget_timeouts()
+        # Sources that took too long are tried again: what an earlier run decided on them stands in the tables.
+        shutil.rmtree(work.timeouts(writer.path), ignore_errors=True)
 
     def map(self, function: Callable[[Path], T], paths: Sequence[Path], crashed: Callable[[Path, str], T]) -> list[T]:
         """Return what a worker makes of each path, in the order of the paths."""
@@ -59,17 +60,26 @@ class Driver:
         function: Callable[..., work.Outcome],
         tasks: Iterable[Task],
         total: int,
-        crashed: Callable[[Task, str], work.Outcome] | None = None,
+        crashed: Callable[[work.Place, Task, str], work.Outcome] | None = None,
     ) -> Report:
-        """Run tasks of `total` patches together, fold their commits at intervals and at the end, and report."""
+        """Run tasks of `total` patches together, fold their commits at intervals and at the end, and report.
+
+        The function is called with the place where it may commit, then the task's arguments. All is one turn: what is
+        still at work when this returns or raises changes nothing any more.
+        """
         report, start = Report(), time.monotonic()
+        place = work.Place(self.writer.begin(), self.settings.run.source_timeout)
+        placed = (replace(task, arguments=(place, *task.arguments)) for task in tasks)
         fold_at = start + FOLD_INTERVAL
-        crashed = crashed or (lambda task, message: work.Outcome(task.name, reason=message))
+
+        def failed(task: Task, message: str) -> work.Outcome:
+            return work.Outcome(task.name, reason=message) if crashed is None else crashed(place, task, message)
+
         # The bar shows on a terminal only (disable=None).
         bar = tqdm(total=total, desc=title, unit=" patches", disable=None, leave=False)
         try:
             with bar:
-                for task, outcome in self.workers.map(function, tasks, crashed):
+                for task, outcome in self.workers.map(function, placed, failed):
                     bar.update(task.patches)
                     report.patches += outcome.patches
                     if outcome.reason is not None:
@@ -80,7 +90,7 @@ class Driver:
                     if time.monotonic() > fold_at:
                         fold_at = self._timed_fold()
         finally:
-            self.writer.fold()
+            self.writer.end()
         report.seconds = time.monotonic() - start
         return report
 

@@ -24,6 +24,7 @@ class Intake:
     def __init__(self, driver: Driver) -> None:
         self.driver, self.writer, self.settings = driver, driver.writer, driver.settings
         self.named: set[str] = set()
+        self._anew: set[str] = set()  # those of the bank that are taken in as if they were not there
 
     def ingest(self, paths: Sequence[Path], licences: Licences = NO_LICENCES, also_score: bool = False) -> Report:
         """Take in the files whose content is not yet in the bank, and note the further places of known content.
@@ -34,10 +35,10 @@ class Intake:
         new = [_with_licence(found, licences) for found in new]
         title = "score" if also_score else "ingest"
         count = self.settings.crops.patches
-        tasks = [Task((self.driver.place, found, self.settings, also_score), str(found.path), count) for found in new]
+        tasks = [Task((found, self.settings, also_score), str(found.path), count) for found in new]
 
-        def crashed(task: Task, message: str) -> work.Outcome:
-            return work.reject_source(self.driver.place, task.arguments[1], message)
+        def crashed(place: work.Place, task: Task, message: str) -> work.Outcome:
+            return work.reject_source(place, task.arguments[1], message)
 
         report = self.driver.collect(title, work.ingest_source, tasks, count * len(tasks), crashed)
         frames = list(self._missing_frames(also_score))
@@ -56,13 +57,18 @@ class Intake:
         """Take in anew the rejected sources, or those whose reason contains a word."""
         rejected = [row for row in self.writer.sources.to_pylist() if row["status"] == "rejected"]
         again = [row for row in rejected if word is None or word.lower() in row["reason"].lower()]
-        kept = [row for row in self.writer.sources.to_pylist() if row not in again]
-        self.writer.replace_sources(pa.Table.from_pylist(kept, schema=self.writer.sources.schema))
         places = [Path(place) for row in again for place in (row["path"], *row["also_at"])]
         # What was said of their licence holds on; a table names files without the leading slash.
         table = {"/".join(Path(row["path"]).parts[1:]): Licence(row["licence"], row["attribution"]) for row in again}
         files = [file for place in places for file in (sequence_files(place) or [place])]
-        return self.ingest(files, Licences(table))
+        # Their rows are replaced one by one, never dropped first: a retry that is killed still knows them.
+        self._anew = {row["source_id"] or row["path"] for row in again}
+        report = self.ingest(files, Licences(table))
+        forgotten = self._anew - self.named  # another content lies there by now, and has a row of its own
+        rows = self.writer.sources.to_pylist()
+        rows = [row for row in rows if row["status"] == "ok" or (row["source_id"] or row["path"]) not in forgotten]
+        self.writer.replace_sources(pa.Table.from_pylist(rows, schema=self.writer.sources.schema))
+        return report
 
     def rejected(self) -> int:
         """Count the rejected ones among the sources that were named, also where an earlier command rejected them."""
@@ -78,8 +84,9 @@ class Intake:
             work.find, [*stills, *sequences], lambda path, message: Found(path, None, None, message)
         )
         self.named |= {entry.source_id or str(entry.path) for entry in found}
-        known = set(self.writer.sources["source_id"].drop_null().to_pylist())
+        known = set(self.writer.sources["source_id"].drop_null().to_pylist()) - self._anew
         unreadable = set(self.writer.sources.filter(pc.is_null(self.writer.sources["source_id"]))["path"].to_pylist())
+        unreadable -= self._anew
         new: list[Found] = []
         further: dict[str, list[str]] = {}
         for entry in found:
@@ -119,7 +126,7 @@ class Intake:
             missing = sorted(set(range(0, source["frames"], self.settings.ingest.every)) - set(there))
             for start in range(0, len(missing), FRAMES):
                 some = missing[start : start + FRAMES]
-                arguments = (self.driver.place, source, some, self.settings, also_score)
+                arguments = (source, some, self.settings, also_score)
                 yield Task(arguments, source["path"], len(some) * self.settings.crops.patches)
 
     def _reject(self, reasons: Mapping[str, str | None]) -> None:

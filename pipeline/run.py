@@ -71,15 +71,16 @@ class Pipeline:
         total = exported.size + len(pending)
         moved = pc.indices_nonzero(pc.fill_null(pc.greater_equal(patches["row"], total), False)).to_pylist()
         pending = sorted({*pending, *moved})
-        if not pending:
-            return Report()
         if not PatchArrays.exist(self.writer.path):
-            PatchArrays.create(self.writer.path, self.settings.crops.patch_size, self.settings.export)
-        arrays = PatchArrays(self.writer.path, "r+")
+            if not pending:
+                return Report()
+            self.writer.create_arrays(self.settings.crops.patch_size, self.settings.export)
+        arrays = self.writer.arrays()
         arrays.resize(max(total, arrays.hdr.shape[0]))
         plans = plan_shards(exported[exported < total], pending, arrays.shard_rows)
         report = self.driver.collect("export", work.export_shard, self._shard_tasks(patches, plans), len(pending))
-        arrays.resize(total)
+        # A patch that could not be moved keeps its place, and the rows up to it stay.
+        arrays.resize(max(total, 1 + (pc.max(self.writer.patches["row"]).as_py() or 0) if total else 0))
         return report
 
     def everything(self, paths: Sequence[Path], licences: Licences = NO_LICENCES) -> Report:
@@ -110,14 +111,14 @@ class Pipeline:
         sources = self._sources_by_id()
         for rows in _by_frames(pending, FRAMES):
             source = sources[rows["source_id"][0].as_py()]
-            yield Task((self.driver.place, source, rows.to_pylist(), self.settings), source["path"], rows.num_rows)
+            yield Task((source, rows.to_pylist(), self.settings), source["path"], rows.num_rows)
 
     def _shard_tasks(self, patches: pa.Table, plans: Sequence[ShardPlan]) -> Iterator[Task]:
         sources = self._sources_by_id()
         for plan in plans:
             rows = patches.take(pa.array(plan.positions)).to_pylist()
             needed = {row["source_id"]: sources[row["source_id"]] for row in rows}
-            yield Task((self.driver.place, needed, rows, plan.rows), needed[rows[0]["source_id"]]["path"], len(rows))
+            yield Task((needed, rows, plan.rows), needed[rows[0]["source_id"]]["path"], len(rows))
 
     def _sources_by_id(self) -> dict[str, Row]:
         return {row["source_id"]: row for row in self.writer.sources.to_pylist() if row["source_id"] is not None}

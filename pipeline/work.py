@@ -6,7 +6,6 @@ Plain functions; who calls them, and where, is not known here. Each ends in a co
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import zarr
 
-from pipeline.bank import PATCHES_SCHEMA, PatchArrays, commit_key, write_commit
+from pipeline.bank import PATCHES_SCHEMA, PatchArrays, Turn, commit_key, write_commit
 from pipeline.bank.arrays import to_half
 from pipeline.camera import render
 from pipeline.config import Settings
@@ -53,18 +52,19 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a worker works: the bank, and the seconds that it may take to decode one frame."""
+    """Where a worker works: the turn of the bank in which it may commit, and the seconds to decode one frame."""
 
-    bank: Path
+    turn: Turn
     timeout: float
 
     def limit(self, source_id: str | None, path: Path) -> Any:
         """Return the time limit on one step of decoding a source."""
-        return time_limit(self.bank / "_work" / "timeouts" / commit_key(source_id or path), self.timeout)
+        return time_limit(timeouts(self.turn.bank) / commit_key(source_id or path), self.timeout)
 
-    def forget_timeouts(self) -> None:
-        """Let sources that took too long be tried again: what a run decided on them stands in the tables."""
-        shutil.rmtree(self.bank / "_work" / "timeouts", ignore_errors=True)
+
+def timeouts(bank: Path) -> Path:
+    """Return where the notes on sources lie that took too long."""
+    return bank / "_work" / "timeouts"
 
 
 def single_threaded() -> None:
@@ -105,13 +105,13 @@ def ingest_source(place: Place, found: Found, settings: Settings, also_score: bo
         used = used_frames(facts, settings.ingest.every)
         if facts.kind != "still":
             source = source_row(found, facts, len(used))
-            write_commit(place.bank, ingest_key(found), PATCHES_SCHEMA.empty_table(), source)
+            write_commit(place.turn, ingest_key(found), PATCHES_SCHEMA.empty_table(), source)
             return Outcome(str(found.path))
         (_, frame), *_ = _decode(place, found.path, found.source_id, used, settings.ingest.transfer)
     except SourceError as error:
         return reject_source(place, found, str(error), facts)
     rows = _ingest_rows(found.source_id, 0, frame, settings, also_score)
-    write_commit(place.bank, ingest_key(found), patch_table(rows), source_row(found, facts, 1))
+    write_commit(place.turn, ingest_key(found), patch_table(rows), source_row(found, facts, 1))
     return Outcome(str(found.path), len(rows))
 
 
@@ -125,7 +125,7 @@ def ingest_frames(
         # The ingest that is resumed may lie long back: the content must still be that of the source.
         for number, frame in reopen(place, source, frames):
             rows = _ingest_rows(source_id, number, frame, settings, also_score)
-            write_commit(place.bank, commit_key("frame", source_id, number), patch_table(rows))
+            write_commit(place.turn, commit_key("frame", source_id, number), patch_table(rows))
             patches += len(rows)
     except SourceError as error:
         return Outcome(source["path"], reason=str(error))
@@ -149,7 +149,8 @@ def export_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], 
     source by identity.
     """
     single_threaded()
-    arrays = PatchArrays(place.bank, "r+")
+    place.turn.check()
+    arrays = PatchArrays(place.turn.bank, place.turn.folder)
     size = rows[0]["patch_size"]
     hdr = np.empty((len(rows), size, size, 3), np.float16)
     ldr = np.empty((len(rows), size, size, 3), np.uint8)
@@ -166,14 +167,14 @@ def export_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], 
         except SourceError as error:
             return Outcome(source["path"], reason=str(error))
     arrays.write(array_rows, hdr, ldr, [row["patch_id"] for row in done])
-    write_commit(place.bank, commit_key("shard", array_rows[0]), patch_table(done))
+    write_commit(place.turn, commit_key("shard", array_rows[0]), patch_table(done))
     return Outcome("", len(done))
 
 
 def reject_source(place: Place, found: Found, reason: str, facts: Facts | None = None) -> Outcome:
     """Commit a source as rejected, with the reason."""
     source = source_row(found, facts, 0, reason)
-    write_commit(place.bank, ingest_key(found), PATCHES_SCHEMA.empty_table(), source)
+    write_commit(place.turn, ingest_key(found), PATCHES_SCHEMA.empty_table(), source)
     return Outcome(str(found.path), reason=reason)
 
 
@@ -227,7 +228,7 @@ def _rework(
     try:
         for pixels, some in _reopen_with_rows(place, source, rows):
             key = commit_key("frame", source["source_id"], some[0]["frame"])
-            write_commit(place.bank, key, patch_table(stage(pixels, some)))
+            write_commit(place.turn, key, patch_table(stage(pixels, some)))
     except SourceError as error:
         return Outcome(source["path"], reason=str(error))
     return Outcome(source["path"], len(rows))

@@ -2,14 +2,15 @@
 
 schema    columns and format version
 files     atomic replacement of a file
-commits   one file of finished rows per unit of work, written by workers
+store     the same for what Zarr writes
+commits   one file of finished rows per unit of work, written by workers in a turn
 writer    the process that owns a bank: lock, fold of commits into the tables
 arrays    the exported pixels, one writer a shard
 reader    what training sees
 """
 
 from pipeline.bank.arrays import ExportSettings, PatchArrays, ShardPlan, plan_shards
-from pipeline.bank.commits import commit_key, write_commit
+from pipeline.bank.commits import Turn, commit_key, write_commit
 from pipeline.bank.files import writing
 from pipeline.bank.reader import BankReader
 from pipeline.bank.schema import FORMAT_VERSION, PATCHES_SCHEMA, SOURCES_SCHEMA
@@ -24,6 +25,7 @@ __all__ = [
     "ExportSettings",
     "PatchArrays",
     "ShardPlan",
+    "Turn",
     "commit_key",
     "plan_shards",
     "write_commit",

@@ -6,7 +6,7 @@ Legend: N exported patches, S patch size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
 from pipeline.bank.files import writing
+from pipeline.bank.store import SyncedStore
 
 HALF_MAX = float(np.finfo(np.float16).max)  # 65504
 NO_PATCH = -1  # in patch_id: this row holds no patch yet
@@ -45,8 +46,10 @@ class ShardPlan:
 class PatchArrays:
     """The arrays `hdr` float16 (N, S, S, 3), `ldr` uint8 (N, S, S, 3) and `patch_id` int64 (N,) of a bank."""
 
-    def __init__(self, bank: Path, mode: Literal["r", "r+"] = "r") -> None:
-        self._bank, self._store = bank, LocalStore(bank, read_only=mode == "r")
+    def __init__(self, bank: Path, beside: Path | None = None) -> None:
+        """Open the arrays of a bank for reading, or for writing by way of files in a folder `beside`."""
+        self._bank = bank
+        self._store = LocalStore(bank, read_only=True) if beside is None else SyncedStore(bank, beside)
         self.hdr = self._open("hdr")
         self.ldr = self._open("ldr")
         self.patch_id = self._open("patch_id")
@@ -57,12 +60,12 @@ class PatchArrays:
         return (bank / "patch_id" / "zarr.json").exists()
 
     @classmethod
-    def create(cls, bank: Path, patch_size: int, settings: ExportSettings) -> None:
+    def create(cls, bank: Path, beside: Path, patch_size: int, settings: ExportSettings) -> None:
         """Make the three arrays, empty."""
-        rows, size = settings.shard_rows, patch_size
+        store, rows, size = SyncedStore(bank, beside), settings.shard_rows, patch_size
         for name, dtype, fill in (("hdr", np.float16, np.nan), ("ldr", np.uint8, 0)):
             zarr.create_array(
-                store=LocalStore(bank),
+                store=store,
                 name=name,
                 shape=(0, size, size, 3),
                 chunks=(1, size, size, 3),
@@ -75,7 +78,7 @@ class PatchArrays:
             )
         # One chunk a shard of pixels, so that the task that writes a shard is alone here too.
         zarr.create_array(
-            store=LocalStore(bank),
+            store=store,
             name="patch_id",
             shape=(0,),
             chunks=(rows,),
@@ -92,25 +95,33 @@ class PatchArrays:
         return int(self.hdr.shards[0]) if self.hdr.shards else 1
 
     def resize(self, rows: int) -> None:
-        """Set N. Rows that were not written hold NaN, 0 and -1."""
-        for array in (self.hdr, self.ldr, self.patch_id):
-            if array.shape[0] != rows:
-                array.resize((rows, *array.shape[1:]))
+        """Set N. Rows that were not written hold NaN, 0 and -1. Raises BankError where the bank cannot be written."""
+        with writing(self._bank):
+            for array in (self.hdr, self.ldr, self.patch_id):
+                if array.shape[0] != rows:
+                    array.resize((rows, *array.shape[1:]))
 
     def write(
         self, rows: Sequence[int], hdr: npt.NDArray[np.float16], ldr: npt.NDArray[np.uint8], ids: Sequence[int]
     ) -> None:
         """Write patches, all of one shard; `patch_id` comes last, so that an id stands for pixels that are there.
 
+        Each array's shard is replaced once, whole: who reads it meanwhile, or writes the same in its place, loses none.
         Raises BankError where the bank cannot be written.
         """
         with writing(self._bank):
-            for start, stop in _runs(rows):
-                first = rows[start]
-                span = slice(first, first + stop - start)
-                self.hdr[span] = hdr[start:stop]
-                self.ldr[span] = ldr[start:stop]
-                self.patch_id[span] = np.asarray(ids[start:stop], dtype=np.int64)
+            self._put(self.hdr, rows, hdr)
+            self._put(self.ldr, rows, ldr)
+            self._put(self.patch_id, rows, np.asarray(ids, dtype=np.int64))
+
+    @staticmethod
+    def _put(array: zarr.Array[Any], rows: Sequence[int], values: npt.NDArray[Any]) -> None:
+        span = slice(rows[0], rows[-1] + 1)
+        if len(rows) < span.stop - span.start:  # patches of an earlier export stand between
+            between = np.asarray(array[span])
+            between[np.asarray(rows) - span.start] = values
+            values = between
+        array[span] = values
 
     def _open(self, name: str) -> zarr.Array[Any]:
         array = zarr.open_array(self._store, path=name, mode="r" if self._store.read_only else "r+")
@@ -137,15 +148,6 @@ def plan_shards(exported: npt.NDArray[np.int64], pending: Sequence[int], shard_r
     for row, position in zip(free.tolist(), pending, strict=True):
         plans.setdefault(row // shard_rows, []).append((row, position))
     return [ShardPlan(*map(tuple, zip(*pairs, strict=True))) for pairs in plans.values()]
-
-
-def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of the stretches of consecutive rows, so that a shard is mostly written at once."""
-    start = 0
-    for index in range(1, len(rows) + 1):
-        if index == len(rows) or rows[index] != rows[index - 1] + 1:
-            yield start, index
-            start = index
 
 
 def _codecs(compression: str, itemsize: int) -> list[Any]:

@@ -48,7 +48,10 @@ def read_table(path: Path, name: str, schema: pa.Schema, columns: list[str] | No
 
 
 class BankReader:
-    """A bank, read only. Many may read while one writes: they see whole tables."""
+    """A bank, read only. Many may read while one writes: they see whole tables.
+
+    Who reads both while one writes reads `patches` first: then the source of each patch is known.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -68,11 +71,11 @@ class BankReader:
 
         Raises BankDamaged, naming the patch, where stored bytes are missing or do not match their checksum.
         """
-        arrays = self._open_arrays()
+        arrays = self._open_arrays(row)
         try:
             hdr = np.asarray(arrays.hdr[row], dtype=np.float16)
             ldr = np.asarray(arrays.ldr[row], dtype=np.uint8)
-        except (ValueError, OSError, RuntimeError) as error:
+        except (ValueError, IndexError, OSError, RuntimeError) as error:
             raise BankDamaged(f"{self._name(row)} cannot be read ({_first_line(error)}); export it again") from error
         # A lost shard reads as the fill value: NaN in hdr, but black in ldr, where only the file's absence tells.
         if np.isnan(hdr[0, 0, 0]) or not self._shard(arrays, row).exists():
@@ -89,8 +92,9 @@ class BankReader:
         digest.update("/".join(exported["verdict"].to_pylist()).encode())
         return digest.hexdigest()
 
-    def _open_arrays(self) -> PatchArrays:
-        if self._arrays is None:
+    def _open_arrays(self, row: int) -> PatchArrays:
+        # Rows that an export added since the arrays were opened show when they are opened anew.
+        if self._arrays is None or row >= self._arrays.ldr.shape[0]:
             if not PatchArrays.exist(self.path):
                 raise BankMissing(f"nothing was exported from the bank {self.path} yet; run hdrprep export first")
             self._arrays = PatchArrays(self.path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,24 +15,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import zarr
 
-from pipeline.bank.commits import list_commits, read_commit
-from pipeline.bank.files import replace_table, writing
+from pipeline.bank.arrays import ExportSettings, PatchArrays
+from pipeline.bank.commits import Turn, list_commits, read_commit, turns_folder
+from pipeline.bank.files import make_folder, replace_table, writing
 from pipeline.bank.reader import bank_attributes, read_table
 from pipeline.bank.schema import FORMAT_VERSION, PATCH_ORDER, PATCHES_SCHEMA, SOURCES_SCHEMA, table_path
+from pipeline.bank.store import SyncedStore
 from pipeline.errors import BankError, BankLocked
+
+_OVER = ".over"  # suffix of the folder of a turn that is being ended
 
 
 class BankWriter:
     """A bank opened for writing by one process. Use it as a context manager.
 
-    `sources` and `patches` are the tables as last folded; workers write commits beside them (`write_commit`), `fold`
-    takes these in. Whatever an interrupted run left behind is folded on opening.
+    `sources` and `patches` are the tables as last folded; workers write commits beside them (`write_commit`) in a turn
+    (`begin`), `fold` takes these in, `end` lets no more come. Whatever an interrupted run left behind is folded on
+    opening.
     """
 
     def __init__(self, path: Path, attributes: dict[str, Any], lock: IO[str]) -> None:
         self.path = path
         self.attributes = attributes
         self._lock = lock
+        self._turn: Turn | None = None
         self.sources = read_table(path, "sources", SOURCES_SCHEMA)
         self.patches = read_table(path, "patches", PATCHES_SCHEMA)
 
@@ -41,7 +49,7 @@ class BankWriter:
         lock = _acquire_lock(path)
         try:
             writer = cls(path, attributes, lock)
-            writer.fold()
+            writer._end_turns()
         except BaseException:
             lock.close()
             raise
@@ -56,26 +64,72 @@ class BankWriter:
         if path.exists() and (not path.is_dir() or _foreign_entries(path)):
             raise BankError(f"{path} exists and is no bank; choose another --bank")
         with writing(path):
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             lock = _acquire_lock(path)
-            if not table_path(path, "sources").exists():
-                replace_table(table_path(path, "sources"), SOURCES_SCHEMA.empty_table())
-                replace_table(table_path(path, "patches"), PATCHES_SCHEMA.empty_table())
+            for name, schema in (("sources", SOURCES_SCHEMA), ("patches", PATCHES_SCHEMA)):
+                if not table_path(path, name).exists():
+                    replace_table(table_path(path, name), schema.empty_table(), beside(path))
             stored = {"format_version": FORMAT_VERSION, **attributes}
             # The group's metadata comes last: a directory with it is a bank.
-            zarr.create_group(path, zarr_format=3, attributes={"hdrprep": stored})
+            store = SyncedStore(path, beside(path))
+            zarr.create_group(store, zarr_format=3, attributes={"hdrprep": stored})
         return cls(path, stored, lock)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Replace what zarr.json says of the bank, the format version kept."""
         stored = {"format_version": FORMAT_VERSION, **attributes}
         if stored != self.attributes:
-            zarr.open_group(self.path, mode="r+").attrs.put({"hdrprep": stored})
+            self._check_lock()
+            with writing(self.path):
+                store = SyncedStore(self.path, beside(self.path))
+                zarr.open_group(store, mode="r+").attrs.put({"hdrprep": stored})
             self.attributes = stored
+
+    def create_arrays(self, patch_size: int, settings: ExportSettings) -> None:
+        """Make the arrays of the exported pixels, empty."""
+        self._check_lock()
+        with writing(self.path):
+            PatchArrays.create(self.path, beside(self.path), patch_size, settings)
+
+    def arrays(self) -> PatchArrays:
+        """Return the arrays of the exported pixels, open for writing."""
+        return PatchArrays(self.path, beside(self.path))
+
+    def begin(self) -> Turn:
+        """Begin a turn, in which workers may commit; the one before is over."""
+        self.end()
+        self._check_lock()
+        turn = Turn(self.path, uuid.uuid4().hex[:16])
+        with writing(self.path):
+            make_folder(turn.folder)
+        self._turn = turn
+        return turn
 
     def fold(self) -> int:
         """Take all waiting commits into the tables, one rename a table; return how many there were."""
-        paths = list_commits(self.path)
+        return 0 if self._turn is None else self._fold(self._turn.folder)
+
+    def end(self) -> int:
+        """End the turn, if there is one: fold what was committed, and let nothing be written in its name any more."""
+        count = self._end_turns() if self._turn is not None else 0
+        self._turn = None
+        return count
+
+    def _end_turns(self) -> int:
+        """End all turns of this bank, also those of runs that were killed; return how many commits were folded."""
+        self._check_lock()
+        count = 0
+        with writing(self.path):
+            for folder in sorted(turns_folder(self.path).glob("*")):
+                over = folder if folder.suffix == _OVER else folder.with_suffix(_OVER)
+                if over != folder:
+                    folder.rename(over)  # from here on no worker finds it
+                count += self._fold(over)
+                shutil.rmtree(over)
+        return count
+
+    def _fold(self, folder: Path) -> int:
+        paths = list_commits(folder)
         if not paths:
             return 0
         commits = [read_commit(path) for path in paths]
@@ -96,15 +150,21 @@ class BankWriter:
         self._replace(sources, self.patches)
 
     def _replace(self, sources: pa.Table, patches: pa.Table) -> None:
-        # Patches first: a reader between the two renames sees patches whose source comes a moment later, and never a
-        # source that claims frames without patches. Rows of a table that did not change are not written again.
+        # Sources first: no patch ever stands in the tables whose source does not. Rows of a table that did not change
+        # are not written again.
+        self._check_lock()
         with writing(self.path):
-            if not patches.equals(self.patches):
-                replace_table(table_path(self.path, "patches"), patches)
-                self.patches = patches
             if not sources.equals(self.sources):
-                replace_table(table_path(self.path, "sources"), sources)
+                replace_table(table_path(self.path, "sources"), sources, beside(self.path))
                 self.sources = sources
+            if not patches.equals(self.patches):
+                replace_table(table_path(self.path, "patches"), patches, beside(self.path))
+                self.patches = patches
+
+    def _check_lock(self) -> None:
+        """Raise BankError where the bank was deleted under this process: another one may hold what stands there now."""
+        if not _is_at(self._lock, _lock_path(self.path)):
+            raise BankError(f"the bank {self.path} was deleted or moved while this command worked on it; repeat it")
 
     def close(self) -> None:
         """Let go of the bank."""
@@ -154,21 +214,45 @@ def _foreign_entries(path: Path) -> list[str]:
     return [entry.name for entry in path.iterdir() if entry.name not in {"_work", "tables"}]
 
 
+def beside(path: Path) -> Path:
+    """Return the folder where the process that owns a bank fills files, before a rename puts them in place."""
+    return path / "_work" / "beside"
+
+
+def _lock_path(path: Path) -> Path:
+    return path / "_work" / "lock"
+
+
 def _acquire_lock(path: Path) -> IO[str]:
     """Hold `_work/lock` until the returned file is closed or the process ends, however it ends."""
     with writing(path):
-        (path / "_work").mkdir(exist_ok=True)
-        lock = (path / "_work" / "lock").open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise BankLocked(
-            f"another process ({holder}) is writing to {path}; wait for it or use another --bank"
-        ) from None
-    lock.truncate(0)
-    lock.write(f"pid {os.getpid()} on {os.uname().nodename}")
-    lock.flush()
+        make_folder(path / "_work")
+        lock = _lock_path(path).open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise _locked(path, lock) from None
+        if not _is_at(lock, _lock_path(path)):  # the bank was deleted between the two steps
+            raise _locked(path, lock)
+        lock.truncate(0)
+        lock.write(f"pid {os.getpid()} on {os.uname().nodename}")
+        lock.flush()
+        # What a process that was killed had begun to write.
+        shutil.rmtree(beside(path), ignore_errors=True)
+        make_folder(beside(path))
     return lock
+
+
+def _locked(path: Path, lock: IO[str]) -> BankLocked:
+    lock.seek(0)
+    holder = lock.read().strip() or "unknown"
+    lock.close()
+    return BankLocked(f"another process ({holder}) is writing to {path}; wait for it or use another --bank")
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Say whether an open file is the one that lies at a path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

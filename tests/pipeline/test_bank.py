@@ -20,13 +20,13 @@ from pipeline.bank import (
     BankReader,
     BankWriter,
     ExportSettings,
-    PatchArrays,
+    Turn,
     commit_key,
     plan_shards,
     write_commit,
 )
 from pipeline.bank.arrays import HALF_MAX, to_half
-from pipeline.bank.commits import list_commits
+from pipeline.bank.commits import list_commits, turns_folder
 from pipeline.bank.files import replace_file
 from pipeline.errors import BankDamaged, BankError, BankLocked, BankMissing, BankVersionError
 from pipeline.records import patch_id
@@ -52,6 +52,12 @@ def make_bank(path: Path) -> Path:
     return path
 
 
+def begin(bank: Path) -> Turn:
+    """A turn of a process that ends without a word."""
+    with BankWriter.open(bank) as writer:
+        return writer.begin()
+
+
 def make_exported_bank(
     path: Path, compression: Any = "none"
 ) -> tuple[Path, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -60,8 +66,8 @@ def make_exported_bank(
     hdr, ldr = rng.random((5, 16, 16, 3)).astype(np.float16), rng.integers(0, 256, (5, 16, 16, 3), np.uint8)
     rows = [patch_row(SOURCES[0], k, row=k, verdict="kept") for k in range(5)]
     with BankWriter.create(path, ATTRIBUTES) as writer:
-        PatchArrays.create(path, 16, ExportSettings(shard_rows=2, compression=compression))
-        arrays = PatchArrays(path, "r+")
+        writer.create_arrays(16, ExportSettings(shard_rows=2, compression=compression))
+        arrays = writer.arrays()
         arrays.resize(5)
         for start in (0, 2, 4):
             span = list(range(start, min(start + 2, 5)))
@@ -79,12 +85,13 @@ def test_commits_are_folded_in_order_whatever_order_they_came_in(tmp_path: Path)
     tables = []
     for name, order in (("one", SOURCES), ("two", SOURCES[::-1])):
         bank = make_bank(tmp_path / name)
+        turn = begin(bank)
         for source_id in order:
             rows = patch_table(*(patch_row(source_id, k) for k in (2, 0, 1)))
-            write_commit(bank, commit_key("ingest", source_id), rows, source_row(source_id, f"/{source_id}"))
+            write_commit(turn, commit_key("ingest", source_id), rows, source_row(source_id, f"/{source_id}"))
         with BankWriter.open(bank) as writer:
             tables.append((writer.sources, writer.patches))
-        assert list_commits(bank) == []
+        assert list(turns_folder(bank).iterdir()) == []
     assert tables[0][0].equals(tables[1][0])
     assert tables[0][1].equals(tables[1][1])
     assert tables[0][1]["source_id"].to_pylist() == sorted(SOURCES * 3)
@@ -93,9 +100,9 @@ def test_commits_are_folded_in_order_whatever_order_they_came_in(tmp_path: Path)
 
 def test_a_later_commit_replaces_rows_of_the_same_patch_and_leaves_the_others(tmp_path: Path) -> None:
     bank = make_bank(tmp_path / "bank")
-    write_commit(bank, "first", patch_table(*(patch_row(SOURCES[0], k) for k in range(3))))
+    write_commit(begin(bank), "first", patch_table(*(patch_row(SOURCES[0], k) for k in range(3))))
     with BankWriter.open(bank) as writer:
-        write_commit(bank, "second", patch_table(patch_row(SOURCES[0], 1, score=0.5)))
+        write_commit(writer.begin(), "second", patch_table(patch_row(SOURCES[0], 1, score=0.5)))
         assert writer.fold() == 1
         assert writer.patches["score"].to_pylist() == [None, 0.5, None]
         assert writer.fold() == 0
@@ -104,12 +111,14 @@ def test_a_later_commit_replaces_rows_of_the_same_patch_and_leaves_the_others(tm
 def test_a_fold_that_was_killed_before_it_removed_its_commits_changes_nothing_when_repeated(tmp_path: Path) -> None:
     bank = make_bank(tmp_path / "bank")
     rows = patch_table(patch_row(SOURCES[0], 0, score=0.5))
-    write_commit(bank, "first", rows, source_row(SOURCES[0], "/a"))
-    kept = list_commits(bank)[0].read_bytes()
+    turn = begin(bank)
+    write_commit(turn, "first", rows, source_row(SOURCES[0], "/a"))
+    (commit,) = list_commits(turn.folder)
+    kept = commit.read_bytes()
     with BankWriter.open(bank) as writer:
         before = writer.sources, writer.patches
-    list_commits(bank)
-    (bank / "_work" / "commits" / "first.parquet").write_bytes(kept)
+    turn.folder.mkdir()
+    commit.write_bytes(kept)
     with BankWriter.open(bank) as writer:
         assert writer.sources.equals(before[0])
         assert writer.patches.equals(before[1])
@@ -131,9 +140,11 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_debris(tmp_path: Path) 
 
 def test_a_collision_of_patch_ids_is_refused(tmp_path: Path) -> None:
     bank = make_bank(tmp_path / "bank")
-    write_commit(bank, "first", patch_table(patch_row(SOURCES[0], 0), {**patch_row(SOURCES[0], 1), "patch_id": 7}))
+    write_commit(
+        begin(bank), "first", patch_table(patch_row(SOURCES[0], 0), {**patch_row(SOURCES[0], 1), "patch_id": 7})
+    )
     BankWriter.open(bank).close()
-    write_commit(bank, "second", patch_table({**patch_row(SOURCES[1], 0), "patch_id": 7}))
+    write_commit(begin(bank), "second", patch_table({**patch_row(SOURCES[1], 0), "patch_id": 7}))
     with pytest.raises(BankError, match="same patch_id"):
         BankWriter.open(bank)
 
@@ -164,13 +175,13 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
 
 def test_unreadable_sources_are_told_apart_by_path_and_stand_last(tmp_path: Path) -> None:
     bank = make_bank(tmp_path / "bank")
-    empty = PATCHES_SCHEMA.empty_table()
+    turn, empty = begin(bank), PATCHES_SCHEMA.empty_table()
     for key, row in {
         "1": source_row(None, "/z", status="rejected", reason="it cannot be opened"),
         "2": source_row(None, "/y", status="rejected", reason="it cannot be opened"),
         "3": source_row(SOURCES[1], "/a"),
     }.items():
-        write_commit(bank, key, empty, row)
+        write_commit(turn, key, empty, row)
     with BankWriter.open(bank) as writer:
         assert writer.sources["path"].to_pylist() == ["/a", "/y", "/z"]
 
@@ -251,7 +262,8 @@ def test_a_lost_shard_of_hdr_shows_as_nan_in_plain_zarr(tmp_path: Path) -> None:
 
 def test_a_black_photograph_is_written_and_read_as_such(tmp_path: Path) -> None:
     bank, hdr, _ = make_exported_bank(tmp_path / "bank")
-    PatchArrays(bank, "r+").write([0, 1], hdr[:2], np.zeros((2, 16, 16, 3), np.uint8), [1, 2])
+    with BankWriter.open(bank) as writer:
+        writer.arrays().write([0, 1], hdr[:2], np.zeros((2, 16, 16, 3), np.uint8), [1, 2])
     assert not BankReader(bank).pair(0)[1].any()
 
 
