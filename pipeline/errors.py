@@ -9,6 +9,7 @@ HdrprepError                status 1
         BankVersionError    the bank has another format version
         BankLocked          another process is writing to the bank
         BankDamaged         stored bytes are missing or wrong
+    ClusterError            the Dask scheduler went away
     SourceError             a source cannot be used: recorded as its reason, the run goes on
 """
 
@@ -55,6 +56,10 @@ class BankLocked(BankError):
 
 class BankDamaged(BankError):
     """Stored bytes are missing or do not match their checksum."""
+
+
+class ClusterError(HdrprepError):
+    """The Dask scheduler went away while it was needed."""
 
 
 class SourceError(HdrprepError, ValueError):

@@ -107,6 +107,7 @@ class BankWriter:
 
     def fold(self) -> int:
         """Take all waiting commits into the tables, one rename a table; return how many there were."""
+        self._check_lock()
         return 0 if self._turn is None else self._fold(self._turn.folder)
 
     def end(self) -> int:

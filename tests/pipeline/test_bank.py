@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from pipeline.bank import (
     BankReader,
     BankWriter,
     ExportSettings,
+    PatchArrays,
     Turn,
     commit_key,
     plan_shards,
@@ -122,6 +125,76 @@ def test_a_fold_that_was_killed_before_it_removed_its_commits_changes_nothing_wh
     with BankWriter.open(bank) as writer:
         assert writer.sources.equals(before[0])
         assert writer.patches.equals(before[1])
+
+
+def test_who_works_on_in_a_turn_that_is_over_changes_nothing(tmp_path: Path) -> None:
+    bank, hdr, ldr = make_exported_bank(tmp_path / "bank")
+    turn = begin(bank)
+    arrays = PatchArrays(bank, turn.folder)
+    write_commit(turn, "in time", patch_table(patch_row(SOURCES[0], 7)))
+    with BankWriter.open(bank) as writer:  # the command is repeated after its driver was killed
+        assert 7 in writer.patches["k"].to_pylist()
+        before = {path: path.read_bytes() for path in bank.rglob("*") if path.is_file()}
+        with pytest.raises(BankError, match="another command took it over"):
+            write_commit(turn, "late", patch_table(patch_row(SOURCES[0], 8)))
+        with pytest.raises(BankError, match="cannot be written"):
+            arrays.write([0, 1], hdr[2:4], ldr[2:4], [8, 9])
+        assert {path: path.read_bytes() for path in bank.rglob("*") if path.is_file()} == before
+
+
+def test_a_turn_that_ends_while_a_file_is_being_filled_takes_the_file_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank, hdr, ldr = make_exported_bank(tmp_path / "bank")
+    with BankWriter.open(bank) as writer:
+        turn, fill = writer.begin(), Path.write_bytes
+
+        def fill_and_end(path: Path, content: bytes) -> int:
+            written = fill(path, content)
+            writer.end()
+            return written
+
+        monkeypatch.setattr(Path, "write_bytes", fill_and_end)
+        with pytest.raises(BankError, match="cannot be written"):
+            PatchArrays(bank, turn.folder).write([0, 1], hdr[2:4], ldr[2:4], [8, 9])
+    np.testing.assert_array_equal(zarr.open_array(bank, path="hdr", mode="r")[:], hdr)
+
+
+def test_nothing_gets_its_name_before_it_lies_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[int] = set()
+    sync, replace = os.fsync, os.replace
+
+    def note(descriptor: int) -> None:
+        sync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def check(source: Path, target: Path) -> None:
+        assert source.stat().st_ino in synced, target
+        replace(source, target)
+        named.append(target)
+
+    named: list[Path] = []
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "replace", check)
+    bank, _, _ = make_exported_bank(tmp_path / "bank")
+    write_commit(begin(bank), "first", patch_table(patch_row(SOURCES[0], 7)))
+    places = {str(path.relative_to(bank)).split("/")[0] for path in named}
+    assert places == {"zarr.json", "tables", "hdr", "ldr", "patch_id", "_work"}
+    for path in named:  # and the name itself as well
+        assert path.parent.stat().st_ino in synced
+
+
+def test_a_bank_that_is_deleted_under_a_command_is_not_written_again(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank")
+    with BankWriter.open(bank) as first:
+        write_commit(first.begin(), "first", patch_table(patch_row(SOURCES[0], 0)))
+        shutil.rmtree(bank)
+        with BankWriter.create(bank, ATTRIBUTES) as second:
+            for writing in (first.fold, first.begin, lambda: first.replace_patches(patch_table())):
+                with pytest.raises(BankError, match="was deleted or moved"):
+                    writing()
+            assert second.patches.num_rows == 0
+        assert BankReader(bank).patches().num_rows == 0
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
