@@ -74,6 +74,7 @@ class Workers:
         if first is None:
             return
         client = self._connect()
+        window = self._window(client)
         running: dict[Any, tuple[Future[Any], Task]] = {}  # a future that nobody holds is cancelled
         finished: SimpleQueue[Future[Any]] = SimpleQueue()
 
@@ -84,7 +85,7 @@ class Workers:
                 future.add_done_callback(finished.put)
 
         submit([first])
-        submit(islice(waiting, self._window(client) - 1))
+        submit(islice(waiting, window - 1))
         while running:
             future = self._next(client, finished)
             submit(islice(waiting, max(0, self._window(client) - len(running) + 1)))
@@ -133,7 +134,8 @@ class Workers:
             if self._settings.scheduler is None:
                 self._cluster = _local_cluster(self._settings.workers or os.cpu_count() or 1)
             else:  # what happens to it is told by us, in a sentence
-                logging.getLogger("distributed").setLevel(logging.CRITICAL)
+                for name in ("distributed", "distributed.client"):
+                    logging.getLogger(name).setLevel(logging.CRITICAL)
             try:
                 self._client = Client(self._address, set_as_default=False, timeout=CONNECTING)
             except (OSError, ValueError, TimeoutError) as error:
@@ -171,10 +173,10 @@ def _check_workers(client: Client, threads: dict[str, int]) -> None:
     except (OSError, TimeoutError, RuntimeError, CancelledError):  # they left again, or the scheduler did
         return
     for address, theirs in sorted(found.items()):
-        if isinstance(theirs, ImportError):
-            raise UsageError(f"the worker {address} cannot import hdrprep ({theirs}); install {ours['hdrprep']} there")
-        if isinstance(theirs, BaseException):  # it left again
+        if isinstance(theirs, (OSError, TimeoutError)):  # it left again
             continue
+        if isinstance(theirs, BaseException):
+            raise UsageError(f"the worker {address} cannot run hdrprep ({theirs}); install {ours['hdrprep']} there")
         names = sorted(ours.keys() | theirs.keys())
         other = [
             f"{name} {theirs.get(name)}, here {ours.get(name)}" for name in names if theirs.get(name) != ours.get(name)
