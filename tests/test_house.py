@@ -108,7 +108,7 @@ def test_ci_runs_what_a_developer_runs() -> None:
 
 @needs_checkout
 @pytest.mark.parametrize(
-    "document", ["README.md", *(f"docs/{name}" for name in ("bank.md", "method.md", "training.md"))]
+    "document", ["README.md", *(f"docs/{name}" for name in ("bank.md", "cluster.md", "method.md", "training.md"))]
 )
 def test_links_between_documents_lead_somewhere(document: str) -> None:
     path = ROOT / document
