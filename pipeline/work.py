@@ -71,9 +71,8 @@ class Place:
         """Return the time limit on one step of decoding a source."""
         if self.turn.bank.in_process:  # the limit would end the process that holds the bank
             return nullcontext()
-        return time_limit(
-            _notes(self.turn.bank, self.command, self.read_only) / commit_key(source_id or path), self.timeout
-        )
+        notes = _notes(self.turn.bank, self.command, self.read_only)
+        return time_limit(notes / commit_key(source_id or path), self.timeout)
 
 
 def forget_timeouts(bank: Storage, command: str, read_only: bool = False) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import packing, work
-from pipeline.bank import PATCHES_SCHEMA, SOURCES_SCHEMA, LocalStorage
+from pipeline.bank import PATCHES_SCHEMA, SOURCES_SCHEMA, LocalStorage, Turn
 from pipeline.bank.commits import list_commits, read_commit
 from pipeline.config import resolve
 from pipeline.errors import OutputError
