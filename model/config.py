@@ -18,11 +18,11 @@ from pipeline.errors import ConfigError, UsageError
 SECTION = "train"  # of the project's YAML files; their other sections are the pipeline's
 
 # Another value of one of these would make another run out of a resumed one.
-FIXED = ("seed", "batch_size", "width", "alpha", "epsilon", "validation_share", "test_share")
+FIXED = ("seed", "batch_size", "width", "alpha", "epsilon")
 
 
 class TrainSettings(BaseModel):
-    """Section `train`. A share is in [0, 1]; `every` counts steps; one step is one update of the weights."""
+    """Section `train`. `every` counts steps; one step is one update of the weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -39,8 +39,6 @@ class TrainSettings(BaseModel):
     epsilon: float = Field(default=EPSILON, gt=0.0, le=1.0)  # guards the division of Eq. 4
 
     # Data
-    validation_share: float = Field(default=0.1, ge=0.0, lt=1.0)  # of the sources; ours, the paper names none
-    test_share: float = Field(default=0.0, ge=0.0, lt=1.0)  # of the sources, never read; the paper tests on others
     validation_patches: int = Field(default=256, ge=1)  # read at each validation, at most
     workers: int | None = Field(default=None, ge=0)  # processes that read; None: none for a CPU, up to 8 for a GPU
 
@@ -61,8 +59,6 @@ class TrainSettings(BaseModel):
     def _check_together(self) -> Self:
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError("both betas must be in [0, 1)")
-        if self.validation_share + self.test_share >= 1.0:
-            raise ValueError("validation_share and test_share leave nothing to train on")
         return self
 
     def architecture(self) -> Architecture:

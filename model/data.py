@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from model.color import well_exposed_mask
 from pipeline.bank import BankReader
 from pipeline.errors import BankError, HdrprepError
-from pipeline.records import Camera, Split, Window, split_of
+from pipeline.records import Camera, Window
 
 # A patch is its recipe: the numbers of these columns determine its pixels.
 RECIPE = tuple(f.name for part in (Window, Camera) for f in fields(part) if f.name != "patch_size")
@@ -58,32 +58,34 @@ class Sides:
     validation_sources: int
 
 
-def split_bank(reader: BankReader, validation_share: float, test_share: float, validation_patches: int) -> Sides:
-    """Put every kept and exported patch on the side of its source; the test side is left alone.
+def split_bank(reader: BankReader, validation_patches: int) -> Sides:
+    """Take every kept and exported patch on the side that the bank put it on; the test side is left alone.
 
     Training needs a side: where every source fell on the side of validation, it takes them, and validation is empty.
     """
     table = kept_patches(reader)
-    source_ids = np.asarray(table.column("source_id").to_pylist(), dtype=object)
-    side_of: dict[str, Split] = {s: split_of(s, validation_share, test_share) for s in set(source_ids)}
-    train = {s for s, side in side_of.items() if side == "train"}
-    validation = {s for s, side in side_of.items() if side == "validation"}
-    if not train:
-        train, validation = validation, set()
-    if not train:
-        raise BankError(f"all {len(side_of)} sources lie on the test side: lower train.test_share")
+    sides = table.column("split")
+    if sides.null_count:
+        raise BankError("the bank holds patches that are on no side of the split yet; run hdrprep score")
+    train, validation = (table.filter(pc.equal(sides, side)) for side in ("train", "validation"))
+    if train.num_rows == 0:
+        train, validation = validation, train
+    if train.num_rows == 0:
+        raise BankError(
+            f"all {_count_sources(table)} sources lie on the test side: run hdrprep score with a lower split.test"
+        )
     return Sides(
-        train=_index(table, np.isin(source_ids, list(train))),
+        train=_index(train),
         # The ids are hashes: the lowest ones are a fair sample of all sources, and the same one at each validation.
-        validation=_index(table, np.isin(source_ids, list(validation)), at_most=validation_patches),
-        train_sources=len(train),
-        validation_sources=len(validation),
+        validation=_index(validation.slice(0, validation_patches)),
+        train_sources=_count_sources(train),
+        validation_sources=_count_sources(validation),
     )
 
 
 def kept_patches(reader: BankReader) -> pa.Table:
     """Return the rows of the patches table that can be trained on, by rising patch_id."""
-    table = reader.patches(["patch_id", "source_id", "verdict", "row", *RECIPE])
+    table = reader.patches(["patch_id", "source_id", "verdict", "row", "split", *RECIPE])
     kept = table.filter(pc.equal(table.column("verdict"), "kept"))
     exported = kept.filter(pc.is_valid(kept.column("row")))
     if exported.num_rows == 0:
@@ -92,13 +94,16 @@ def kept_patches(reader: BankReader) -> pa.Table:
     return exported.sort_by("patch_id")
 
 
-def _index(table: pa.Table, chosen: npt.NDArray[np.bool_], at_most: int | None = None) -> PatchIndex:
-    part = table.filter(pa.array(chosen)).slice(0, at_most)
+def _index(part: pa.Table) -> PatchIndex:
     digest = hashlib.sha256()
     for name in ("patch_id", *RECIPE):
         digest.update(name.encode())
         digest.update(_numbers(part, name).tobytes())
     return PatchIndex(_numbers(part, "patch_id"), _numbers(part, "row"), digest.hexdigest())
+
+
+def _count_sources(part: pa.Table) -> int:
+    return int(pc.count_distinct(part.column("source_id")).as_py())
 
 
 def _numbers(table: pa.Table, name: str) -> npt.NDArray[Any]:
@@ -211,7 +216,7 @@ class Order:
         if state.fingerprint != self.index.fingerprint:
             raise BankError(
                 "the patches to train on are not those the run was started with, so it cannot go on from where it "
-                "stopped: use the same bank and threshold, or start another run with another --out"
+                "stopped: use the same bank, threshold and split, or start another run with another --out"
             )
         return state.epoch * len(self.index) + state.position
 

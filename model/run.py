@@ -122,7 +122,7 @@ class Run:
 def build(bank: str, out: Path, settings: TrainSettings, device: torch.device) -> Run:
     """Open the bank and make a run of no steps yet."""
     reader = BankReader(bank)
-    sides = split_bank(reader, settings.validation_share, settings.test_share, settings.validation_patches)
+    sides = split_bank(reader, settings.validation_patches)
     size = reader.pair(int(sides.train.rows[0]))[1].shape[0]
     if size % SIDE:
         raise TrainingError(
@@ -133,7 +133,7 @@ def build(bank: str, out: Path, settings: TrainSettings, device: torch.device) -
     network.initialise(settings.seed)
     # Channels-last is the faster layout for convolutions on CPUs and GPUs alike; it changes no number's meaning.
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    describe(sides, device, settings)
+    describe(sides, device, wants_validation=reader.attributes["config"].get("split", {}).get("validation") != 0)
     return Run(
         out=out,
         settings=settings,
@@ -154,16 +154,16 @@ def resume(run: Run, checkpoint: Path, state: RunState) -> None:
     run.best_validation = state.best_validation
 
 
-def describe(sides: Sides, device: torch.device, settings: TrainSettings) -> None:
-    """Say what is trained on, and where the bank gives no validation."""
+def describe(sides: Sides, device: torch.device, wants_validation: bool) -> None:
+    """Say what is trained on, and where the bank gives no validation although it is to."""
     say(
         f"Training on {device.type}; patches to train on: {len(sides.train)} (sources: {sides.train_sources}), "
         f"to validate on: {len(sides.validation)} (sources: {sides.validation_sources})"
     )
-    if settings.validation_share > 0.0 and not len(sides.validation):
+    if wants_validation and not len(sides.validation):
         say(
-            f"Too few sources for a validation share of {settings.validation_share:g}: training without validation "
-            "(a source lies on one side as a whole, by its hash)"
+            "The bank has too few sources for a validation side: training without validation "
+            "(a source lies on one side as a whole, by its hash; split.validation of the bank is its share)"
         )
 
 

@@ -8,42 +8,43 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from pipeline import status as bank_status
-from pipeline.bank import BankReader, BankWriter, PatchArrays
-from pipeline.bank.reader import bank_attributes
-from pipeline.config import check_against_bank
+from pipeline.bank import BankReader, Storage
 from pipeline.demo import make_demo
 from pipeline.driver import Report
-from pipeline.errors import BankMissing, HdrprepError, SourceError, UsageError
+from pipeline.errors import HdrprepError, SourceError, UsageError
+from pipeline.forecast import forecast_lines
 from pipeline.frames import NAMED_ONLY, READABLE
 from pipeline.frames.sequence import sequence_files
 from pipeline.inspection import inspect as inspect_file
 from pipeline.licence import Licences, read_licence_table
-from pipeline.logs import log, set_up_log
+from pipeline.logs import set_up_log
+from pipeline.opening import Opening, open_pipeline, prepare
 from pipeline.options import (
     bank_option,
     common_options,
+    dry_run_option,
     export_options,
     ingest_options,
     log_options,
     option,
     resolve_settings,
     score_options,
+    source_path,
     sources_argument,
     transfer_option,
 )
+from pipeline.plan import Plan, plan_intake, plan_stage
 from pipeline.records import Transfer
 from pipeline.run import Pipeline
 from pipeline.sources import Discovery, discover
 from pipeline.versions import versions
-from pipeline.workers import Workers
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -72,26 +73,26 @@ def commands() -> None:
 @commands.command()
 @sources_argument
 @ingest_options
+@dry_run_option
 @common_options
 @click.pass_context
 def ingest(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -> None:
     """Find HDR files below SOURCES, verify and register them, and draw the patch windows."""
-    discovery = _discover(sources)
-    with _pipeline(context, create=True) as pipeline:
-        _finish(pipeline, pipeline.ingest(discovery.files, _licences(context)), judged=True)
+    _take_in(context, "ingest", sources, Pipeline.ingest)
 
 
 @commands.command("simulate-ldr")
+@dry_run_option
 @common_options
 @click.pass_context
 def simulate_ldr(context: click.Context, /, **_options: Any) -> None:
     """Draw a virtual camera for every patch and resolve its exposure against the pixels."""
-    with _pipeline(context) as pipeline:
-        _finish(pipeline, pipeline.simulate())
+    _do_stage(context, "simulate-ldr", Pipeline.simulate)
 
 
 @commands.command()
 @score_options
+@dry_run_option
 @common_options
 @click.pass_context
 def score(context: click.Context, /, **_options: Any) -> None:
@@ -99,18 +100,17 @@ def score(context: click.Context, /, **_options: Any) -> None:
 
     Another threshold later labels all patches anew without touching a pixel.
     """
-    with _pipeline(context) as pipeline:
-        _finish(pipeline, pipeline.score())
+    _do_stage(context, "score", Pipeline.score)
 
 
 @commands.command()
 @export_options
+@dry_run_option
 @common_options
 @click.pass_context
 def export(context: click.Context, /, **_options: Any) -> None:
     """Render the kept patches into the bank's arrays: hdr, ldr, patch_id."""
-    with _pipeline(context) as pipeline:
-        _finish(pipeline, pipeline.export())
+    _do_stage(context, "export", Pipeline.export)
 
 
 @commands.command()
@@ -118,24 +118,24 @@ def export(context: click.Context, /, **_options: Any) -> None:
 @ingest_options
 @score_options
 @export_options
+@dry_run_option
 @common_options
 @click.pass_context
 def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -> None:
     """Do all four stages in one pass over SOURCES."""
-    discovery = _discover(sources)
-    with _pipeline(context, create=True) as pipeline:
-        _finish(pipeline, pipeline.everything(discovery.files, _licences(context)), judged=True)
+    _take_in(context, "run", sources, Pipeline.everything)
 
 
 @commands.command()
 @bank_option
 @click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def status(bank: Path, as_json: bool) -> None:
+def status(bank: Storage, as_json: bool) -> None:
     """Show the progress of a bank and the yield of each source."""
     reader = BankReader(bank)
-    patches, sources = reader.patches(), reader.sources()  # in this order: a command may be adding sources
+    patches = reader.patches(bank_status.PATCH_COLUMNS)  # before the sources: a command may be adding some
+    sources = reader.sources()
     counts = bank_status.count(sources, patches)
-    size = bank_status.size_on_disk(bank)
+    size = reader.storage.total()
     if as_json:
         click.echo(json.dumps({**counts, "bytes": size}))
         return
@@ -156,7 +156,7 @@ def status(bank: Path, as_json: bool) -> None:
 def failures(context: click.Context, /, retry: str | None, **_options: Any) -> None:
     """List the sources that were rejected, with their reasons and what can be done."""
     if retry is not None:
-        with _pipeline(context) as pipeline:
+        with open_pipeline(_prepare(context)) as pipeline:
             _finish(pipeline, pipeline.retry(retry or None), judged=True)
         return
     lines = bank_status.failure_lines(BankReader(context.params["bank"]).sources())
@@ -165,7 +165,7 @@ def failures(context: click.Context, /, retry: str | None, **_options: Any) -> N
 
 
 @commands.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=source_path)
 @transfer_option
 def inspect(file: Path, transfer: Transfer | None) -> None:
     """Show what the reader sees in FILE: format, size, colour, scale, luminance, and what had to be repaired."""
@@ -191,6 +191,40 @@ def demo(directory: Path, workers: int | None, verbose: bool, log_json: bool) ->
         click.echo(line)
 
 
+def _take_in(
+    context: click.Context,
+    command: Literal["ingest", "run"],
+    sources: tuple[Path, ...],
+    do: Callable[[Pipeline, Sequence[Path], Licences], Report],
+) -> None:
+    """Do a command on the sources below some paths, or tell what it would do."""
+    files, licences = _discover(sources).files, _licences(context)
+    opening = _prepare(context, create=True)
+    if context.params["dry_run"]:
+        bank = None if opening.stored is None else opening.bank
+        _print_plan(plan_intake(command, bank, opening.settings, files))
+        return
+    with open_pipeline(opening) as pipeline:
+        _finish(pipeline, do(pipeline, files, licences), judged=True)
+
+
+def _do_stage(
+    context: click.Context, command: Literal["simulate-ldr", "score", "export"], do: Callable[[Pipeline], Report]
+) -> None:
+    """Do a stage on what is in the bank, or tell what it would do."""
+    opening = _prepare(context)
+    if context.params["dry_run"]:
+        _print_plan(plan_stage(command, opening.bank, opening.settings))
+        return
+    with open_pipeline(opening) as pipeline:
+        _finish(pipeline, do(pipeline))
+
+
+def _print_plan(plan: Plan) -> None:
+    for line in forecast_lines(plan):
+        click.echo(line)
+
+
 def _discover(sources: tuple[Path, ...]) -> Discovery:
     discovery = discover(sources, READABLE, NAMED_ONLY)
     if discovery.ignored:
@@ -199,37 +233,10 @@ def _discover(sources: tuple[Path, ...]) -> Discovery:
     return discovery
 
 
-@contextmanager
-def _pipeline(context: click.Context, create: bool = False) -> Iterator[Pipeline]:
-    """Open the bank and the workers for a command, its settings resolved and checked."""
+def _prepare(context: click.Context, create: bool = False) -> Opening:
     set_up_log(context.params["verbose"], context.params["log_json"])
-    bank: Path = context.params["bank"].absolute()
-    try:
-        stored = bank_attributes(bank)
-    except BankMissing:
-        if not create:
-            raise
-        stored = None
-    settings = resolve_settings(context, {} if stored is None else stored["config"])
-    if stored is not None:
-        check_against_bank(settings, stored["config"], PatchArrays.exist(bank))
-        _warn_of_other_versions(stored)
-    attributes = {
-        "seed": settings.ingest.seed,
-        "config": settings.stored(),
-        "versions": versions() if stored is None else stored["versions"],
-    }
-    opened = BankWriter.create(bank, attributes) if stored is None else BankWriter.open(bank)
-    with opened as writer, Workers(settings.run) as workers:
-        writer.set_attributes(attributes)
-        yield Pipeline(writer, workers, settings)
-
-
-def _warn_of_other_versions(stored: dict[str, Any]) -> None:
-    ours, theirs = versions(), stored["versions"]
-    changed = [f"{name} {theirs.get(name)} -> {number}" for name, number in ours.items() if theirs.get(name) != number]
-    if changed:
-        log.warning("the bank was made with other versions, new patches may differ in the last digits: %s", changed)
+    bank: Storage = context.params["bank"]
+    return prepare(bank, lambda stored: resolve_settings(context, stored), create)
 
 
 def _licences(context: click.Context) -> Licences:
@@ -244,7 +251,7 @@ def _finish(pipeline: Pipeline, report: Report, judged: bool = False) -> None:
     """
     writer = pipeline.writer
     counts = bank_status.count(writer.sources, writer.patches)
-    for line in bank_status.summarize(counts, bank_status.size_on_disk(writer.path)):
+    for line in bank_status.summarize(counts, writer.storage.total()):
         click.echo(line)
     if report.patches:
         rate = report.patches / max(report.seconds, 1e-9)

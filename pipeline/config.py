@@ -16,6 +16,7 @@ from pipeline.crops import CropSettings
 from pipeline.errors import BankMismatch, ConfigError
 from pipeline.score import ScoreSettings
 from pipeline.sources import IngestSettings
+from pipeline.split import SplitSettings
 
 Layer = Mapping[str, Mapping[str, Any]]  # section -> key -> value
 
@@ -56,6 +57,7 @@ class Settings(BaseModel):
     crops: CropSettings = CropSettings()
     camera: CameraSettings = CameraSettings()
     score: ScoreSettings = ScoreSettings()
+    split: SplitSettings = SplitSettings()
     export: ExportSettings = ExportSettings()
     run: RunSettings = RunSettings()
 
@@ -64,10 +66,12 @@ class Settings(BaseModel):
         return self.model_dump(mode="json", exclude={"run": True, "export": {"limit"}}, exclude_none=True)
 
 
-# What a later command may change: new sources get another number of patches, patches are labelled anew.
+# What a later command may change: new sources get another number of patches, patches are labelled anew, sources are
+# put on other sides.
 _CHANGEABLE = {
     *("ingest.sequences", "ingest.transfer", "crops.patches"),
     *("score.threshold", "score.average", "score.min_saturated_fraction", "export.limit"),
+    *("split.validation", "split.test", "split.group_by"),
 }
 # Fixed by the first export only.
 _FIXED_BY_EXPORT = {"export.shard_rows", "export.compression"}

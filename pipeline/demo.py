@@ -8,32 +8,32 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from pipeline import status
-from pipeline.bank import BankReader, BankWriter
-from pipeline.bank.reader import bank_attributes
+from pipeline.bank import BankReader, open_storage
 from pipeline.camera import CameraSettings, cut, draw_camera, render, resolve_exposure
-from pipeline.config import check_against_bank, resolve
-from pipeline.errors import BankMissing, HdrprepError
+from pipeline.config import resolve
+from pipeline.errors import HdrprepError
 from pipeline.frames import read_frame
+from pipeline.opening import open_pipeline, prepare
 from pipeline.records import ByteImage, FloatImage, Recipe, Window
-from pipeline.run import Pipeline
 from pipeline.scenes import render_scene, write_demo_set
-from pipeline.versions import versions
-from pipeline.workers import Workers
 
 SCENES, HEIGHT, WIDTH, SEED = 8, 768, 1024, 0
 PHOTOGRAPH = 512  # height and width of the picture to reconstruct, pixels
 PHOTOGRAPH_SEED = 1000  # of a scene that is not in the bank
 # As configs/quick.yaml, smaller still: two cores finish the demo in minutes.
-BANK = {"crops": {"patches": 12, "patch_size": 256}}
+BANK: dict[str, dict[str, Any]] = {
+    "crops": {"patches": 12, "patch_size": 256},
+    "split": {"validation": 0.25},  # so that a scene or two of the few validate
+}
 TRAINING = {
     "width": 16,  # channels of the first layer, a quarter of the paper's
     "learning_rate": 1e-3,  # five times the paper's: a few hundred steps are to show something
-    "validation_share": 0.25,
     "log_every": 20,
     "validate_every": 100,
     "checkpoint_every": 100,
@@ -61,15 +61,9 @@ def make_demo(directory: Path, workers: int | None) -> Iterator[str]:
 
 
 def _fill_bank(bank: Path, scenes: list[Path], workers: int | None) -> None:
-    settings = resolve([BANK, {"run": {"workers": workers}}])
-    attributes = {"seed": settings.ingest.seed, "config": settings.stored(), "versions": versions()}
-    try:
-        check_against_bank(settings, bank_attributes(bank)["config"], exported=True)
-        opened = BankWriter.open(bank)
-    except BankMissing:
-        opened = BankWriter.create(bank, attributes)
-    with opened as writer, Workers(settings.run) as processes:
-        Pipeline(writer, processes, settings).everything(scenes)
+    wanted = resolve([BANK, {"run": {"workers": workers}}])
+    with open_pipeline(prepare(open_storage(bank), lambda _: wanted, create=True)) as pipeline:
+        pipeline.everything(scenes)
 
 
 def _train(bank: Path, out: Path) -> Path:

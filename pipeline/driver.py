@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from pipeline.workers import Task, Workers
 
 FRAMES = 8  # of a sequence or video, at most, that one task decodes
 FOLD_INTERVAL = 30.0  # seconds between two replacements of the tables, at least
-FOLD_SHARE = 20  # nor sooner than so many times as long as the last one took
+FOLD_SHARE = 150  # nor sooner than so many times as long as the last one took: less than 1 % of a run
 
 T = TypeVar("T")
 
@@ -44,8 +44,8 @@ class Driver:
 
     def __init__(self, writer: BankWriter, workers: Workers, settings: Settings) -> None:
         self.writer, self.workers, self.settings = writer, workers, settings
-        # Sources that took too long are tried again: what an earlier run decided on them stands in the tables.
-        shutil.rmtree(work.timeouts(writer.path), ignore_errors=True)
+        self._command = uuid.uuid4().hex
+        work.forget_timeouts(writer.storage, self._command)
 
     def map(self, function: Callable[[Path], T], paths: Sequence[Path], crashed: Callable[[Path, str], T]) -> list[T]:
         """Return what a worker makes of each path, in the order of the paths."""
@@ -68,7 +68,7 @@ class Driver:
         still at work when this returns or raises changes nothing any more.
         """
         report, start = Report(), time.monotonic()
-        place = work.Place(self.writer.begin(), self.settings.run.source_timeout)
+        place = work.Place(self.writer.begin(), self.settings.run.source_timeout, self._command)
         placed = (replace(task, arguments=(place, *task.arguments)) for task in tasks)
         fold_at = start + FOLD_INTERVAL
 

@@ -64,3 +64,11 @@ class ClusterError(HdrprepError):
 
 class SourceError(HdrprepError, ValueError):
     """A source cannot be used; the message is the reason that the sources table records."""
+
+
+def describe(error: BaseException) -> str:
+    """Return what went wrong with a source, as the sources table records it."""
+    if isinstance(error, HdrprepError):
+        return str(error)
+    detail = str(error).splitlines()[0][:160] if str(error) else ""
+    return f"it could not be processed ({type(error).__name__}: {detail})"

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.bank import writing
-from pipeline.errors import SourceError
+from pipeline.errors import BankError, SourceError
 
 
 @contextmanager
@@ -27,9 +26,11 @@ def time_limit(note: Path, seconds: float) -> Iterator[None]:
         raise SourceError(
             f"it took longer than {seconds:g} s to decode, and was given up; raise --source-timeout if it is only slow"
         )
-    with writing(note.parent):
+    try:
         note.parent.mkdir(parents=True, exist_ok=True)
         opened = note.open("w")
+    except OSError as error:
+        raise BankError(f"{note.parent} cannot be written ({error.strerror or error})") from error
     with opened as file:
         faulthandler.dump_traceback_later(seconds, exit=True, file=file)
         try:

@@ -11,10 +11,12 @@ import pyarrow.compute as pc
 
 from pipeline import work
 from pipeline.driver import FRAMES, Driver, Report
-from pipeline.frames.sequence import group_sequences, is_numbered, sequence_files
-from pipeline.licence import NO_LICENCES, Licence, Licences
-from pipeline.logs import log
-from pipeline.rows import Found
+from pipeline.frames.sequence import sequence_files
+from pipeline.identification import identify_sources
+from pipeline.licence import NO_LICENCES, Licence, Licences, listed_name
+from pipeline.pending import frames_to_ingest
+from pipeline.remote import path_of
+from pipeline.rows import Found, Row
 from pipeline.workers import Task
 
 
@@ -24,15 +26,25 @@ class Intake:
     def __init__(self, driver: Driver) -> None:
         self.driver, self.writer, self.settings = driver, driver.writer, driver.settings
         self.named: set[str] = set()
-        self._anew: set[str] = set()  # those of the bank that are taken in as if they were not there
 
-    def ingest(self, paths: Sequence[Path], licences: Licences = NO_LICENCES, also_score: bool = False) -> Report:
+    def ingest(
+        self,
+        paths: Sequence[Path],
+        licences: Licences = NO_LICENCES,
+        also_score: bool = False,
+        known: pa.Table | None = None,
+    ) -> Report:
         """Take in the files whose content is not yet in the bank, and note the further places of known content.
 
-        With `also_score` the cameras and scores are made in the same task, each frame decoded once.
+        With `also_score` the cameras and scores are made in the same task, each frame decoded once. `known` are the
+        sources that count as taken in: all of the bank without it.
         """
-        new, further = self._identify(paths)
-        new = [_with_licence(found, licences) for found in new]
+        sequences = self.settings.ingest.sequences
+        identified = identify_sources(
+            paths, self.writer.sources if known is None else known, sequences, self.driver.map
+        )
+        self.named |= identified.named
+        new = [_with_licence(found, licences) for found in identified.new]
         title = "score" if also_score else "ingest"
         count = self.settings.crops.patches
         tasks = [Task((found, self.settings, also_score), str(found.path), count) for found in new]
@@ -46,7 +58,7 @@ class Intake:
         # The tables are cleared of rejected sources before anything else can fail.
         of_frames = self.driver.collect(title, work.ingest_frames, frames, total)
         self._reject({outcome.path: outcome.reason for outcome in of_frames.failures})
-        self._finish_sources(further)
+        self._finish_sources(identified.further)
         report.patches += of_frames.patches
         report.seconds += of_frames.seconds
         # A rejected source is no failed task: it stands in the sources table, and counts on a repeated run as well.
@@ -55,18 +67,24 @@ class Intake:
 
     def retry(self, word: str | None) -> Report:
         """Take in anew the rejected sources, or those whose reason contains a word."""
-        rejected = [row for row in self.writer.sources.to_pylist() if row["status"] == "rejected"]
-        again = [row for row in rejected if word is None or word.lower() in row["reason"].lower()]
-        places = [Path(place) for row in again for place in (row["path"], *row["also_at"])]
-        # What was said of their licence holds on; a table names files without the leading slash.
-        table = {"/".join(Path(row["path"]).parts[1:]): Licence(row["licence"], row["attribution"]) for row in again}
+
+        def is_meant(row: Row) -> bool:
+            return row["status"] == "rejected" and (word is None or word.lower() in row["reason"].lower())
+
+        rows = self.writer.sources.to_pylist()
+        again, kept = [row for row in rows if is_meant(row)], [row for row in rows if not is_meant(row)]
+        places = [path_of(place) for row in again for place in (row["path"], *row["also_at"])]
+        # What was said of their licence holds on.
+        table = {listed_name(row["path"]): Licence(row["licence"], row["attribution"]) for row in again}
         files = [file for place in places for file in (sequence_files(place) or [place])]
         # Their rows are replaced one by one, never dropped first: a retry that is killed still knows them.
-        self._anew = {row["source_id"] or row["path"] for row in again}
-        report = self.ingest(files, Licences(table))
-        forgotten = self._anew - self.named  # another content lies there by now, and has a row of its own
+        report = self.ingest(
+            files, Licences(table), known=pa.Table.from_pylist(kept, schema=self.writer.sources.schema)
+        )
+        # Where another content lies by now, it has a row of its own.
+        forgotten = {row["source_id"] or row["path"] for row in again} - self.named
         rows = self.writer.sources.to_pylist()
-        rows = [row for row in rows if row["status"] == "ok" or (row["source_id"] or row["path"]) not in forgotten]
+        rows = [row for row in rows if not (is_meant(row) and (row["source_id"] or row["path"]) in forgotten)]
         self.writer.replace_sources(pa.Table.from_pylist(rows, schema=self.writer.sources.schema))
         return report
 
@@ -75,55 +93,10 @@ class Intake:
         rows = self.writer.sources.filter(pc.equal(self.writer.sources["status"], "rejected")).to_pylist()
         return sum((row["source_id"] or row["path"]) in self.named for row in rows)
 
-    def _identify(self, paths: Sequence[Path]) -> tuple[list[Found], dict[str, list[str]]]:
-        """Return the sources of new content, in their order, and the further places of known content by identity."""
-        stills, sequences = list(paths), list[Path]()
-        if self.settings.ingest.sequences:
-            stills, sequences = self._group(paths)
-        found = self.driver.map(
-            work.find, [*stills, *sequences], lambda path, message: Found(path, None, None, message)
-        )
-        self.named |= {entry.source_id or str(entry.path) for entry in found}
-        known = set(self.writer.sources["source_id"].drop_null().to_pylist()) - self._anew
-        unreadable = set(self.writer.sources.filter(pc.is_null(self.writer.sources["source_id"]))["path"].to_pylist())
-        unreadable -= self._anew
-        new: list[Found] = []
-        further: dict[str, list[str]] = {}
-        for entry in found:
-            if entry.source_id is None:
-                if str(entry.path) not in unreadable:
-                    new.append(entry)
-            elif entry.source_id in known:
-                further.setdefault(entry.source_id, []).append(str(entry.path))
-            else:
-                known.add(entry.source_id)
-                new.append(entry)
-        return new, further
-
-    def _group(self, paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-        """Return the stills and the sequences among files; the headers that decide it are read by workers."""
-        candidates = [path for path in paths if is_numbered(path)]
-        shapes = dict(zip(candidates, self.driver.map(work.shape, candidates, lambda *_: None), strict=True))
-        stills, sequences = group_sequences(paths, shapes.get)
-        # A sequence is all that lies between its ends: of some frames named one by one, each is a still.
-        whole = [sequence for sequence in sequences if sequence_files(sequence.path) == list(sequence.files)]
-        stills += [file for sequence in sequences if sequence not in whole for file in sequence.files]
-        sequences = whole
-        for sequence in sequences:
-            if sequence.missing:
-                log.warning(
-                    "%s: %d frames are missing: %s", sequence.path, len(sequence.missing), _few(sequence.missing)
-                )
-        return stills, [sequence.path for sequence in sequences]
-
     def _missing_frames(self, also_score: bool) -> Iterator[Task]:
         """Yield the work on frames of sequences and videos that have no patches yet."""
-        patches = self.writer.patches.select(["source_id", "frame"])
-        for source in self.writer.sources.filter(pc.not_equal(self.writer.sources["kind"], "still")).to_pylist():
-            if source["status"] != "ok":
-                continue
-            there = patches.filter(pc.equal(patches["source_id"], source["source_id"]))["frame"].to_pylist()
-            missing = sorted(set(range(0, source["frames"], self.settings.ingest.every)) - set(there))
+        every = self.settings.ingest.every
+        for source, missing in frames_to_ingest(self.writer.sources, self.writer.patches, every):
             for start in range(0, len(missing), FRAMES):
                 some = missing[start : start + FRAMES]
                 arguments = (source, some, self.settings, also_score)
@@ -167,9 +140,3 @@ class Intake:
 def _with_licence(found: Found, licences: Licences) -> Found:
     licence = licences.of(found.path)
     return replace(found, licence=licence.licence, attribution=licence.attribution)
-
-
-def _few(numbers: Sequence[int], most: int = 8) -> str:
-    """Return the first of some numbers as text."""
-    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
-    return ", ".join(map(str, numbers[:most])) + more

@@ -45,11 +45,17 @@ def find_licence(path: Path, table: Mapping[str, Licence], default: str | None) 
         if sidecar.is_file():
             return _read_sidecar(sidecar)
     # A table names files relative to some folder above them: the longest name that fits is meant.
-    for start in range(len(path.parts)):
-        listed = table.get("/".join(path.parts[start:]))
+    parts = listed_name(str(path)).split("/")
+    for start in range(len(parts)):
+        listed = table.get("/".join(parts[start:]))
         if listed is not None:
             return listed
     return Licence(default)
+
+
+def listed_name(path: str) -> str:
+    """Return the longest name that a table may give a file: its path or URL without what begins it."""
+    return path.partition("://")[2] if "://" in path else path.lstrip("/")
 
 
 def read_licence_table(path: Path) -> dict[str, Licence]:

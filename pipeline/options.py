@@ -9,8 +9,9 @@ from typing import Any, ParamSpec, TypeVar
 import click
 from click.core import ParameterSource
 
+from pipeline.bank import Storage, open_storage
 from pipeline.config import Layer, Settings, parse_assignment, read_config, resolve
-from pipeline.errors import UsageError
+from pipeline.remote import is_url, path_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,6 +23,7 @@ _SETTINGS = {
     "every": ("ingest", "every"),
     "sequences": ("ingest", "sequences"),
     "transfer": ("ingest", "transfer"),
+    "group_by": ("split", "group_by"),
     "patches": ("crops", "patches"),
     "patch_size": ("crops", "patch_size"),
     "threshold": ("score", "threshold"),
@@ -50,15 +52,28 @@ def chain(*decorators: Decorator[..., Any]) -> Decorator[..., Any]:
     return apply
 
 
-def _local_bank(_context: click.Context, _parameter: click.Parameter, bank: str) -> Path:
-    if "://" in bank:
-        raise UsageError(f"the bank {bank} is a URL, and this version keeps banks in local directories; name one")
-    return Path(bank)
+class _SourcePath(click.ParamType[Path]):
+    """A path of this machine or a URL."""
+
+    name = "path"
+
+    def convert(self, value: str | Path, _parameter: click.Parameter | None, _context: click.Context | None) -> Path:
+        return path_of(value)
+
+
+def _open_storage(_context: click.Context, _parameter: click.Parameter, bank: str) -> Storage:
+    return open_storage(bank if is_url(bank) else Path(bank).absolute())
 
 
 bank_option = option(
-    "--bank", metavar="PATH", default="patches.zarr", show_default=True, callback=_local_bank, help="The patch bank."
+    "--bank",
+    metavar="PATH_OR_URL",
+    default="patches.zarr",
+    show_default=True,
+    callback=_open_storage,
+    help="The patch bank.",
 )
+source_path = _SourcePath()
 log_options = chain(
     click.option("-v", "--verbose", is_flag=True, help="Log each finished source."),
     click.option("--log-json", is_flag=True, help="Log as JSON, a line each."),
@@ -72,9 +87,10 @@ common_options = chain(
     option("--source-timeout", type=float, help="Seconds that decoding one frame may take.  [default: 300]"),
     log_options,
 )
-sources_argument = click.argument(
-    "sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCES..."
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done, from counts and a timed sample; write nothing."
 )
+sources_argument = click.argument("sources", nargs=-1, required=True, type=source_path, metavar="SOURCES...")
 transfer_option = option(
     "--transfer",
     type=click.Choice(["linear", "pq", "hlg", "srgb"]),
@@ -102,6 +118,11 @@ ingest_options = chain(
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="Markdown table with the columns file and licence.",
+    ),
+    option(
+        "--group-by",
+        metavar="folder|REGEX",
+        help="Keep sources of one folder, or of one match in their path, on one side of the data split.",
     ),
     option("--max-failures", metavar="N|P%", help="Rejected sources that still end with status 0.  [default: 0]"),
 )

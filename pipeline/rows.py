@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.bank import PATCHES_SCHEMA
 from pipeline.camera import cut, draw_camera, render, resolve_exposure
@@ -15,7 +16,7 @@ from pipeline.config import Settings
 from pipeline.crops import draw_windows
 from pipeline.frames import kind_of
 from pipeline.records import Facts, FloatImage, Frame, Recipe, Window, patch_id
-from pipeline.score import ScoreSettings, chosen_average, judge, score_patch
+from pipeline.score import ScoreSettings, chosen_average, judge, reasons, score_patch
 
 Row = dict[str, Any]  # one row of a table, by column
 
@@ -110,26 +111,30 @@ def score_rows(pixels: FloatImage, rows: Sequence[Row], settings: Settings) -> l
 
 
 def relabel(patches: pa.Table, settings: ScoreSettings) -> pa.Table:
-    """Give scored patches the score and verdict of these settings, from what was measured; no pixel is touched."""
-    measured = patches.select(["score_saturated", "score_patch", "saturated_fraction"]).to_pydict()
-    scores = measured["score_saturated" if settings.average == "saturated" else "score_patch"]
-    labels = [_label(*pair, settings) for pair in zip(scores, measured["saturated_fraction"], strict=True)]
+    """Give scored patches the score and verdict of these settings, from what was measured; no pixel is touched.
+
+    `score.judge` for all rows at once.
+    """
+    scores = patches["score_saturated" if settings.average == "saturated" else "score_patch"]
+    fractions = patches["saturated_fraction"]
+    unscored = pc.or_(pc.is_null(scores), pc.is_null(fractions))
+    unsaturated = pc.less(fractions, settings.min_saturated_fraction)
+    smooth = pc.less(scores, settings.threshold)
+    # A condition that is null, as where nothing was measured yet, counts as false: the first true one decides.
+    conditions = pa.StructArray.from_arrays(
+        [pc.fill_null(case, False).combine_chunks() for case in (unscored, unsaturated, smooth)], ["0", "1", "2"]
+    )
+    said = reasons(settings)
+    null = pa.scalar(None, pa.string())
     columns = {
         "score": scores,
-        "verdict": [verdict for verdict, _ in labels],
-        "verdict_reason": [reason for _, reason in labels],
+        "verdict": pc.case_when(conditions, null, "unsaturated", "smooth", "kept"),
+        "verdict_reason": pc.case_when(conditions, null, said["unsaturated"], said["smooth"], null),
     }
     for name, values in columns.items():
         index = patches.schema.get_field_index(name)
-        field = patches.schema.field(name)
-        patches = patches.set_column(index, field, pa.array(values, field.type))
+        patches = patches.set_column(index, patches.schema.field(name), values)
     return patches
-
-
-def _label(score: float | None, saturated_fraction: float | None, settings: ScoreSettings) -> tuple[str | None, ...]:
-    if score is None or saturated_fraction is None:
-        return None, None
-    return judge(score, saturated_fraction, settings)
 
 
 def patch_table(rows: Iterable[Row]) -> pa.Table:

@@ -8,10 +8,8 @@ resumes by being repeated.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,11 +17,18 @@ from pipeline import work
 from pipeline.bank import BankWriter, PatchArrays, ShardPlan, plan_shards
 from pipeline.config import Settings
 from pipeline.driver import FRAMES, Driver, Report
-from pipeline.errors import UsageError
 from pipeline.intake import Intake
 from pipeline.licence import NO_LICENCES, Licences
-from pipeline.records import derive_seed
+from pipeline.logs import log
+from pipeline.pending import (
+    by_frames,
+    check_scored,
+    patches_to_export,
+    patches_to_score,
+    patches_to_simulate,
+)
 from pipeline.rows import Row, relabel
+from pipeline.split import count_moved, split_patches, split_sources
 from pipeline.workers import Task, Workers
 
 
@@ -37,50 +42,48 @@ class Pipeline:
 
     def ingest(self, paths: Sequence[Path], licences: Licences = NO_LICENCES) -> Report:
         """Take in the files whose content is not yet in the bank, and draw their windows."""
-        return self.intake.ingest(paths, licences)
+        report = self.intake.ingest(paths, licences)
+        self._put_on_sides(self.writer.patches)
+        return report
 
     def retry(self, word: str | None) -> Report:
         """Take in the rejected sources anew, or those whose reason contains a word."""
-        return self.intake.retry(word)
+        report = self.intake.retry(word)
+        self._put_on_sides(self.writer.patches)
+        return report
 
     def simulate(self) -> Report:
         """Give a camera to every patch that has none."""
-        pending = self.writer.patches.filter(pc.is_null(self.writer.patches["clip_fraction"]))
+        self._put_on_sides(self.writer.patches)
+        pending = patches_to_simulate(self.writer.patches)
         return self.driver.collect("simulate-ldr", work.simulate_frames, self._frame_tasks(pending), pending.num_rows)
 
     def score(self) -> Report:
         """Score every patch that has no score, and label all by the present threshold and average."""
-        patches = self.writer.patches
-        pending = patches.filter(pc.is_null(patches["score_saturated"]))
-        without_camera = pending["clip_fraction"].null_count
-        if without_camera:
-            raise UsageError(f"{without_camera} patches have no camera yet; run hdrprep simulate-ldr first")
+        pending = patches_to_score(self.writer.patches)
         report = self.driver.collect("score", work.score_frames, self._frame_tasks(pending), pending.num_rows)
-        self.writer.replace_patches(relabel(self.writer.patches, self.settings.score))
+        self._put_on_sides(relabel(self.writer.patches, self.settings.score))
         return report
 
     def export(self) -> Report:
         """Render the kept patches that are not yet exported into the bank's arrays."""
         patches = self.writer.patches
-        unscored = patches["score"].null_count
-        if unscored:
-            raise UsageError(f"{unscored} patches have no score yet; run hdrprep score first")
-        pending = self._to_export(patches)
-        exported = patches["row"].drop_null().to_numpy()
-        # Rows beyond the number of patches stand behind holes of an interrupted export: they move into these.
-        total = exported.size + len(pending)
-        moved = pc.indices_nonzero(pc.fill_null(pc.greater_equal(patches["row"], total), False)).to_pylist()
-        pending = sorted({*pending, *moved})
-        if not PatchArrays.exist(self.writer.path):
-            if not pending:
+        check_scored(patches)
+        self._put_on_sides(patches)
+        patches = self.writer.patches
+        pending = patches_to_export(patches, self.settings)
+        if not PatchArrays.exist(self.writer.storage):
+            if not pending.positions:
                 return Report()
             self.writer.create_arrays(self.settings.crops.patch_size, self.settings.export)
         arrays = self.writer.arrays()
-        arrays.resize(max(total, arrays.hdr.shape[0]))
-        plans = plan_shards(exported[exported < total], pending, arrays.shard_rows)
-        report = self.driver.collect("export", work.export_shard, self._shard_tasks(patches, plans), len(pending))
+        arrays.resize(max(pending.total, arrays.hdr.shape[0]))
+        plans = plan_shards(pending.exported, pending.positions, arrays.shard_rows)
+        tasks = self._shard_tasks(patches, plans)
+        report = self.driver.collect("export", work.export_shard, tasks, len(pending.positions))
         # A patch that could not be moved keeps its place, and the rows up to it stay.
-        arrays.resize(max(total, 1 + (pc.max(self.writer.patches["row"]).as_py() or 0) if total else 0))
+        last = pc.max(self.writer.patches["row"]).as_py()
+        arrays.resize(max(pending.total, 0 if last is None else last + 1))
         return report
 
     def everything(self, paths: Sequence[Path], licences: Licences = NO_LICENCES) -> Report:
@@ -93,23 +96,18 @@ class Pipeline:
         report.seconds += exported.seconds
         return report
 
-    def _to_export(self, patches: pa.Table) -> list[int]:
-        """Return the positions of the patches to export now, ascending."""
-        kept = pc.equal(patches["verdict"], "kept")
-        pending = pc.indices_nonzero(pc.and_(kept, pc.is_null(patches["row"]))).to_pylist()
-        limit = self.settings.export.limit
-        if limit is None:
-            return list(pending)
-        # A seeded subset: patches are ranked by a hash of their identity, so that a larger limit adds to a smaller one.
-        room = max(0, limit - len(patches) + patches["row"].null_count)
-        identities = patches["patch_id"].to_numpy()
-        seed = self.settings.ingest.seed
-        ranked = sorted(pending, key=lambda position: derive_seed(seed, str(identities[position]), 0, 0, "limit"))
-        return sorted(ranked[:room])
+    def _put_on_sides(self, patches: pa.Table) -> None:
+        """Write the patches, each of them and each source on the side of the split that the present settings say."""
+        before = self.writer.sources
+        sources = split_sources(before, self.settings.split)
+        moved = count_moved(before, sources)
+        if moved:
+            log.warning("the split has changed: %d of %d sources are on another side now", moved, sources.num_rows)
+        self.writer.replace(sources, split_patches(patches, sources))
 
     def _frame_tasks(self, pending: pa.Table) -> Iterator[Task]:
         sources = self._sources_by_id()
-        for rows in _by_frames(pending, FRAMES):
+        for rows in by_frames(pending, FRAMES):
             source = sources[rows["source_id"][0].as_py()]
             yield Task((source, rows.to_pylist(), self.settings), source["path"], rows.num_rows)
 
@@ -122,19 +120,3 @@ class Pipeline:
 
     def _sources_by_id(self) -> dict[str, Row]:
         return {row["source_id"]: row for row in self.writer.sources.to_pylist() if row["source_id"] is not None}
-
-
-def _by_frames(patches: pa.Table, most: int) -> Iterator[pa.Table]:
-    """Cut a table in the order (source_id, frame, k) into slices of at most so many frames of one source."""
-    if patches.num_rows == 0:
-        return
-    sources = patches["source_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    frames = patches["frame"].to_numpy()
-    new_source = np.concatenate([[True], np.diff(sources) != 0])
-    new_frame = new_source | np.concatenate([[True], np.diff(frames) != 0])
-    # The number of each row's frame within its source: a slice begins at every `most`-th.
-    count = np.cumsum(new_frame) - 1
-    within = count - np.maximum.accumulate(np.where(new_source, count, 0))
-    bounds = [*np.flatnonzero(new_frame & (within % most == 0)).tolist(), patches.num_rows]
-    for start, stop in pairwise(bounds):
-        yield patches.slice(start, stop - start)

@@ -86,7 +86,16 @@ def chosen_average(score: Score, average: Literal["saturated", "patch"]) -> floa
 def judge(score: float, saturated_fraction: float, settings: ScoreSettings) -> tuple[Verdict, str | None]:
     """Return the verdict on a patch and, unless it is kept, the reason."""
     if saturated_fraction < settings.min_saturated_fraction:
-        return "unsaturated", f"saturated_fraction below {settings.min_saturated_fraction:g}"
+        return "unsaturated", reasons(settings)["unsaturated"]
     if score < settings.threshold:
-        return "smooth", f"score below {settings.threshold:g}"
+        return "smooth", reasons(settings)["smooth"]
     return "kept", None
+
+
+def reasons(settings: ScoreSettings) -> dict[Verdict, str | None]:
+    """Return what is said of a patch for each verdict on it."""
+    return {
+        "unsaturated": f"saturated_fraction below {settings.min_saturated_fraction:g}",
+        "smooth": f"score below {settings.threshold:g}",
+        "kept": None,
+    }

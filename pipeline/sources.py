@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import SourceError, UsageError
 from pipeline.records import Transfer
+from pipeline.remote import access, filesystem, is_remote
 
 
 class IngestSettings(BaseModel):
@@ -45,7 +46,7 @@ def discover(paths: Iterable[Path], suffixes: frozenset[str], named: frozenset[s
     found: dict[Path, None] = {}
     ignored: Counter[str] = Counter()
     for path in paths:
-        if path.is_dir():
+        if is_folder(path):
             for file in sorted(_walk(path)):
                 if file.suffix.lower() in suffixes and not _is_special(file):
                     found.setdefault(_absolute(file))
@@ -71,17 +72,41 @@ def _list(suffixes: frozenset[str], named: frozenset[str]) -> str:
     return ", ".join(sorted(suffixes)) + alone
 
 
+def is_folder(path: Path) -> bool:
+    """Say whether a path is a folder. Raises OSError where a URL cannot be reached."""
+    with access(str(path)):
+        return path.is_dir()
+
+
 def _absolute(path: Path) -> Path:
+    if is_remote(path):
+        return path
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps `..`, and one file would come twice
 
 
 def _is_special(path: Path) -> bool:
     """Say whether this is a pipe, a socket or a device: reading from it may never end."""
-    return path.exists() and not path.is_file()
+    return not is_remote(path) and path.exists() and not path.is_file()
 
 
 def _walk(top: Path) -> Iterator[Path]:
-    """Yield the files below a folder, linked folders included once, hidden entries and banks left out."""
+    """Yield the files below a folder, hidden entries and banks left out."""
+    return _walk_remote(top) if is_remote(top) else _walk_local(top)
+
+
+def _walk_remote(top: Path) -> Iterator[Path]:
+    with access(str(top)):
+        store, root = filesystem(str(top))
+        names = [path[len(root.rstrip("/")) + 1 :] for path in store.find(root)]
+    folders = {name.rpartition("/")[0] for name in names}
+    banks = tuple(f"{folder}/" for folder in folders if f"{folder}/zarr.json".lstrip("/") in names)
+    for name in names:
+        if not any(part.startswith(".") for part in name.split("/")) and not f"{name}".startswith(banks):
+            yield top / name
+
+
+def _walk_local(top: Path) -> Iterator[Path]:
+    """Yield as `_walk`, linked folders included once."""
 
     def refuse(error: OSError) -> None:
         # Passed over, its pictures would go missing without a word.
@@ -98,7 +123,7 @@ def _walk(top: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in sorted(files) if not name.startswith("."))
 
 
-def identify(files: Sequence[Path]) -> tuple[str, int]:
+def identify(files: Iterable[Path]) -> tuple[str, int]:
     """Return a source's identity, the SHA-256 (hex) of its content, and its size in bytes.
 
     The content of a sequence is that of its files one after the other. Raises SourceError where a file cannot be read.
@@ -106,7 +131,7 @@ def identify(files: Sequence[Path]) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     try:
         for file in files:
-            with file.open("rb") as stream:
+            with access(str(file)), file.open("rb") as stream:
                 while block := stream.read(2**20):
                     digest.update(block)
                     size += len(block)

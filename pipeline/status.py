@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 Counts = dict[str, int]
+
+PATCH_COLUMNS = ["source_id", "clip_fraction", "score", "verdict", "row"]  # all that is needed of the patches
 
 
 def count(sources: pa.Table, patches: pa.Table) -> Counts:
@@ -58,11 +59,6 @@ def failure_lines(sources: pa.Table) -> list[str]:
     """Return the rejected sources, a line each: path and reason."""
     rejected = sources.filter(pc.equal(sources["status"], "rejected")).sort_by("path").to_pylist()
     return [f"{row['path']}: {row['reason']}" for row in rejected]
-
-
-def size_on_disk(path: Path) -> int:
-    """Return the bytes of all files below a path."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def format_bytes(count: int) -> str:

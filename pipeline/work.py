@@ -6,9 +6,13 @@ Plain functions; who calls them, and where, is not known here. Each ends in a co
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import zarr
 
-from pipeline.bank import PATCHES_SCHEMA, PatchArrays, Turn, commit_key, write_commit
+from pipeline.bank import PATCHES_SCHEMA, LocalStorage, PatchArrays, Storage, Turn, commit_key, write_commit
 from pipeline.bank.arrays import to_half
 from pipeline.camera import render
 from pipeline.config import Settings
@@ -28,6 +32,7 @@ from pipeline.frames import probe, read_frames
 from pipeline.frames.sequence import sequence_files, shape_of
 from pipeline.guard import time_limit
 from pipeline.records import Facts, FloatImage, Frame, Recipe
+from pipeline.remote import access, local_file, path_of
 from pipeline.rows import (
     Found,
     Row,
@@ -52,19 +57,29 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a worker works: the turn of the bank in which it may commit, and the seconds to decode one frame."""
+    """Where a worker works: the turn it may commit in, the seconds it has to decode a frame, and its `command`."""
 
     turn: Turn
     timeout: float
+    command: str = ""
 
-    def limit(self, source_id: str | None, path: Path) -> Any:
+    def limit(self, source_id: str | None, path: Path) -> AbstractContextManager[None]:
         """Return the time limit on one step of decoding a source."""
-        return time_limit(timeouts(self.turn.bank) / commit_key(source_id or path), self.timeout)
+        if self.turn.bank.in_process:  # the limit would end the process that holds the bank
+            return nullcontext()
+        return time_limit(_notes(self.turn.bank, self.command) / commit_key(source_id or path), self.timeout)
 
 
-def timeouts(bank: Path) -> Path:
-    """Return where the notes on sources lie that took too long."""
-    return bank / "_work" / "timeouts"
+def forget_timeouts(bank: Storage, command: str) -> None:
+    """Let sources that took too long be tried again: what a run decided on them stands in the tables."""
+    shutil.rmtree(_notes(bank, command), ignore_errors=True)
+
+
+def _notes(bank: Storage, command: str) -> Path:
+    """Return where it is noted what took too long: beside the bank, else on each machine for this command."""
+    if isinstance(bank, LocalStorage):
+        return bank.path / "_work" / "timeouts"
+    return Path(tempfile.gettempdir()) / f"hdrprep-{os.getuid()}" / command
 
 
 def single_threaded() -> None:
@@ -95,11 +110,11 @@ def ingest_source(place: Place, found: Found, settings: Settings, also_score: bo
     sequence or a video only the row is committed: its frames are work of their own (`ingest_frames`).
     """
     single_threaded()
-    facts = None
+    limit, facts = partial(place.limit, found.source_id, found.path), None
     try:
         if found.source_id is None:
             raise SourceError(found.reason or "it cannot be opened")
-        with place.limit(found.source_id, found.path):
+        with limit():
             facts = probe(found.path, settings.ingest.transfer)
         check_size(facts.height, facts.width, settings.crops)  # before the cost of decoding
         used = used_frames(facts, settings.ingest.every)
@@ -107,7 +122,7 @@ def ingest_source(place: Place, found: Found, settings: Settings, also_score: bo
             source = source_row(found, facts, len(used))
             write_commit(place.turn, ingest_key(found), PATCHES_SCHEMA.empty_table(), source)
             return Outcome(str(found.path))
-        (_, frame), *_ = _decode(place, found.path, found.source_id, used, settings.ingest.transfer)
+        (_, frame), *_ = decode(found.path, used, settings.ingest.transfer, limit)
     except SourceError as error:
         return reject_source(place, found, str(error), facts)
     rows = _ingest_rows(found.source_id, 0, frame, settings, also_score)
@@ -150,7 +165,7 @@ def export_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], 
     """
     single_threaded()
     place.turn.check()
-    arrays = PatchArrays(place.turn.bank, place.turn.folder)
+    arrays = PatchArrays(place.turn.storage, "r+")
     size = rows[0]["patch_size"]
     hdr = np.empty((len(rows), size, size, 3), np.float16)
     ldr = np.empty((len(rows), size, size, 3), np.uint8)
@@ -166,6 +181,7 @@ def export_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], 
                     done.append({**row, "row": array_rows[index], "clipped_values": clipped})
         except SourceError as error:
             return Outcome(source["path"], reason=str(error))
+    place.turn.check()
     arrays.write(array_rows, hdr, ldr, [row["patch_id"] for row in done])
     write_commit(place.turn, commit_key("shard", array_rows[0]), patch_table(done))
     return Outcome("", len(done))
@@ -185,10 +201,10 @@ def reopen(place: Place, source: Row, frames: Sequence[int]) -> Iterator[tuple[i
     """
     reasons = []
     for name in [source["path"], *(source["also_at"] or [])]:
-        path = Path(name)
+        path = path_of(name)
         try:
             if _identity(path) == source["source_id"]:
-                return _decode(place, path, source["source_id"], frames, source["transfer"])
+                return decode(path, frames, source["transfer"], partial(place.limit, source["source_id"], path))
             reasons.append(f"{path} has another content than when it was ingested")
         except SourceError as error:
             reasons.append(f"{path}: {error}")
@@ -200,13 +216,13 @@ def ingest_key(found: Found) -> str:
     return commit_key("ingest", found.source_id or found.path)
 
 
-def _decode(
-    place: Place, path: Path, source_id: str | None, frames: Sequence[int], transfer: Any
+def decode(
+    path: Path, frames: Sequence[int], transfer: Any, limit: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> Iterator[tuple[int, Frame]]:
-    """Decode frames of a file, each within the time limit. Raises SourceError, also where fewer come than asked for."""
+    """Decode frames of a file, each within a limit. Raises SourceError, also where fewer come than asked for."""
     decoder = read_frames(path, frames, transfer)
     for wanted in frames:
-        with place.limit(source_id, path):
+        with limit():
             item = next(decoder, None)
         if item is None:
             raise SourceError(f"it ends before frame {wanted}: the file is truncated or damaged")
@@ -245,7 +261,8 @@ def _identity(path: Path) -> str:
     """Return the identity of a source; read once a process as long as its files look the same."""
     files = tuple(sequence_files(path) or [path])
     try:
-        looks = tuple((status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files))
+        with access(str(path)):
+            looks = tuple((status.st_size, status.st_mtime_ns) for status in (file.stat() for file in files))
     except OSError as error:
         raise SourceError(f"it cannot be opened: {error.strerror or error}") from error
     return _identity_of(files, looks)
@@ -253,4 +270,4 @@ def _identity(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _identity_of(files: tuple[Path, ...], _looks: tuple[tuple[int, int], ...]) -> str:
-    return identify(files)[0]
+    return identify(map(local_file, files))[0]  # the copy of a remote file is what will be decoded

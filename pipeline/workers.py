@@ -19,7 +19,7 @@ import dask
 from distributed import Client, Future, KilledWorker, LocalCluster
 
 from pipeline.config import RunSettings
-from pipeline.errors import BankError, ClusterError, HdrprepError, UsageError
+from pipeline.errors import BankError, ClusterError, UsageError, describe
 from pipeline.logs import log
 from pipeline.versions import versions
 
@@ -38,10 +38,13 @@ class Task:
 
 
 class Workers:
-    """The processes that do the work: a local cluster, started when there is something to do, or a running one."""
+    """The processes that do the work: a local cluster, started when there is something to do, or a running one.
 
-    def __init__(self, settings: RunSettings) -> None:
-        self._settings = settings
+    `in_process` keeps the work in this process, for a bank that no other one sees.
+    """
+
+    def __init__(self, settings: RunSettings, in_process: bool = False) -> None:
+        self._settings, self._in_process = settings, in_process
         self._client: Client | None = None
         self._cluster: LocalCluster | None = None
         self._checked: set[str] = set()  # addresses of workers whose versions were compared
@@ -132,7 +135,8 @@ class Workers:
     def _connect(self) -> Client:
         if self._client is None:
             if self._settings.scheduler is None:
-                self._cluster = _local_cluster(self._settings.workers or os.cpu_count() or 1)
+                workers = self._settings.workers or os.cpu_count() or 1
+                self._cluster = _thread_of_this_process() if self._in_process else _local_cluster(workers)
             else:  # what happens to it is told by us, in a sentence
                 for name in ("distributed", "distributed.client"):
                     logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -208,6 +212,18 @@ def _local_cluster(workers: int) -> LocalCluster:
         )
 
 
+def _thread_of_this_process() -> LocalCluster:
+    """Return a cluster that sees the memory of this process: one thread, as a worker has."""
+    with dask.config.set({"distributed.worker.preload": []}):  # it is for processes, and no thread may set handlers
+        return LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        )
+
+
 @contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
@@ -221,9 +237,6 @@ def _ignoring_interrupts() -> Iterator[None]:
 
 
 def _describe(error: BaseException) -> str:
-    if isinstance(error, HdrprepError):
-        return str(error)
     if isinstance(error, KilledWorker):
         return "the worker process died on it, twice; the file may be damaged or need more memory than there is"
-    detail = str(error).splitlines()[0][:160] if str(error) else ""
-    return f"it could not be processed ({type(error).__name__}: {detail})"
+    return describe(error)

@@ -108,7 +108,11 @@ def test_ci_runs_what_a_developer_runs() -> None:
 
 @needs_checkout
 @pytest.mark.parametrize(
-    "document", ["README.md", *(f"docs/{name}" for name in ("bank.md", "cluster.md", "method.md", "training.md"))]
+    "document",
+    [
+        "README.md",
+        *(f"docs/{name}" for name in ("bank-format.md", "cluster.md", "method.md", "planning.md", "training.md")),
+    ],
 )
 def test_links_between_documents_lead_somewhere(document: str) -> None:
     path = ROOT / document
@@ -130,7 +134,7 @@ def test_the_readme_names_commands_and_options_that_exist() -> None:
 
 @needs_checkout
 def test_the_bank_document_names_every_column() -> None:
-    text = (ROOT / "docs" / "bank.md").read_text()
+    text = (ROOT / "docs" / "bank-format.md").read_text()
     sources, patches = text.split("## sources")[1].split("## patches")
     for section, schema in ((sources, SOURCES_SCHEMA), (patches, PATCHES_SCHEMA)):
         named = {name for line in section.splitlines() if line.startswith("| `") for name in _first_cell(line)}
@@ -151,4 +155,4 @@ def test_every_module_of_the_pipeline_and_the_model_has_its_tests() -> None:
 
 
 # Tested through the modules that use them: declarations without logic of their own, or the work that `run` distributes.
-UNTESTED_BY_NAME = {"errors", "versions", "logs", "rows", "work", "driver", "status", "options", "run"}
+UNTESTED_BY_NAME = {"errors", "versions", "logs", "work", "driver", "status", "options", "run"}

@@ -2,7 +2,8 @@
 
 schema    columns and format version
 files     atomic replacement of a file
-store     the same for what Zarr writes
+storage   where a bank lies: a directory, or a place behind a URL
+lock      the right to write, held by one process
 commits   one file of finished rows per unit of work, written by workers in a turn
 writer    the process that owns a bank: lock, fold of commits into the tables
 arrays    the exported pixels, one writer a shard
@@ -11,9 +12,9 @@ reader    what training sees
 
 from pipeline.bank.arrays import ExportSettings, PatchArrays, ShardPlan, plan_shards
 from pipeline.bank.commits import Turn, commit_key, write_commit
-from pipeline.bank.files import writing
 from pipeline.bank.reader import BankReader
 from pipeline.bank.schema import FORMAT_VERSION, PATCHES_SCHEMA, SOURCES_SCHEMA
+from pipeline.bank.storage import LocalStorage, Storage, open_storage, writing
 from pipeline.bank.writer import BankWriter
 
 __all__ = [
@@ -23,10 +24,13 @@ __all__ = [
     "BankReader",
     "BankWriter",
     "ExportSettings",
+    "LocalStorage",
     "PatchArrays",
     "ShardPlan",
+    "Storage",
     "Turn",
     "commit_key",
+    "open_storage",
     "plan_shards",
     "write_commit",
     "writing",

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 from pydantic import BaseModel, ConfigDict, Field
+from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-from zarr.storage import LocalStore
+from zarr.storage import MemoryStore
 
-from pipeline.bank.files import writing
-from pipeline.bank.store import SyncedStore
+from pipeline.bank.storage import Storage, writing
 
 HALF_MAX = float(np.finfo(np.float16).max)  # 65504
 NO_PATCH = -1  # in patch_id: this row holds no patch yet
@@ -46,53 +45,31 @@ class ShardPlan:
 class PatchArrays:
     """The arrays `hdr` float16 (N, S, S, 3), `ldr` uint8 (N, S, S, 3) and `patch_id` int64 (N,) of a bank."""
 
-    def __init__(self, bank: Path, beside: Path | None = None) -> None:
-        """Open the arrays of a bank for reading, or for writing by way of files in a folder `beside`."""
-        self._bank = bank
-        self._store = LocalStore(bank, read_only=True) if beside is None else SyncedStore(bank, beside)
+    def __init__(self, bank: Storage, mode: Literal["r", "r+"] = "r") -> None:
+        self._bank, self._store = bank, bank.zarr(read_only=mode == "r")
         self.hdr = self._open("hdr")
         self.ldr = self._open("ldr")
         self.patch_id = self._open("patch_id")
 
     @classmethod
-    def exist(cls, bank: Path) -> bool:
+    def exist(cls, bank: Storage) -> bool:
         """Say whether anything was ever exported from a bank; `patch_id` is the last array to be made."""
-        return (bank / "patch_id" / "zarr.json").exists()
+        return bank.exists("patch_id/zarr.json")
 
     @classmethod
-    def create(cls, bank: Path, beside: Path, patch_size: int, settings: ExportSettings) -> None:
-        """Make the three arrays, empty."""
-        store, rows, size = SyncedStore(bank, beside), settings.shard_rows, patch_size
-        for name, dtype, fill in (("hdr", np.float16, np.nan), ("ldr", np.uint8, 0)):
-            zarr.create_array(
-                store=store,
-                name=name,
-                shape=(0, size, size, 3),
-                chunks=(1, size, size, 3),
-                shards=(rows, size, size, 3),
-                dtype=dtype,
-                fill_value=fill,
-                compressors=_codecs(settings.compression, np.dtype(dtype).itemsize),
-                config={"write_empty_chunks": True},
-                overwrite=True,
-            )
-        # One chunk a shard of pixels, so that the task that writes a shard is alone here too.
-        zarr.create_array(
-            store=store,
-            name="patch_id",
-            shape=(0,),
-            chunks=(rows,),
-            dtype=np.int64,
-            fill_value=NO_PATCH,
-            compressors=[Crc32cCodec()],
-            config={"write_empty_chunks": True},
-            overwrite=True,
-        )
+    def create(cls, bank: Storage, patch_size: int, settings: ExportSettings) -> None:
+        """Make the three arrays, empty. Raises BankError where the bank cannot be written."""
+        with writing(bank):
+            _create(bank.zarr(read_only=False), patch_size, settings)
 
     @property
     def shard_rows(self) -> int:
         """Patches a shard."""
         return int(self.hdr.shards[0]) if self.hdr.shards else 1
+
+    def shard_key(self, name: str, row: int) -> str:
+        """Return which file of the bank holds a row of an array."""
+        return f"{name}/c/{row // self.shard_rows}" + ("" if name == "patch_id" else "/0/0/0")
 
     def resize(self, rows: int) -> None:
         """Set N. Rows that were not written hold NaN, 0 and -1. Raises BankError where the bank cannot be written."""
@@ -129,6 +106,18 @@ class PatchArrays:
         return array.with_config({"write_empty_chunks": True})
 
 
+def stored_bytes(hdr: npt.NDArray[np.float16], ldr: npt.NDArray[np.uint8], settings: ExportSettings) -> int:
+    """Return the bytes that patches (n, S, S, 3) take in a bank's arrays: they are encoded, into memory."""
+    stored: dict[str, Any] = {}
+    store = MemoryStore(stored)
+    _create(store, hdr.shape[1], settings.model_copy(update={"shard_rows": len(hdr)}))
+    for name, values in (("hdr", hdr), ("ldr", ldr), ("patch_id", np.zeros(len(hdr), np.int64))):
+        array = zarr.open_array(store, path=name, mode="r+")
+        array.resize(values.shape)
+        array[:] = values
+    return sum(len(value) for key, value in stored.items() if not key.endswith("zarr.json"))
+
+
 def to_half(hdr: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float16], int]:
     """Return hdr clipped to float16's range, and the number of values that were."""
     clipped = int(np.count_nonzero(hdr > HALF_MAX))
@@ -148,6 +137,35 @@ def plan_shards(exported: npt.NDArray[np.int64], pending: Sequence[int], shard_r
     for row, position in zip(free.tolist(), pending, strict=True):
         plans.setdefault(row // shard_rows, []).append((row, position))
     return [ShardPlan(*map(tuple, zip(*pairs, strict=True))) for pairs in plans.values()]
+
+
+def _create(store: Store, patch_size: int, settings: ExportSettings) -> None:
+    rows, size = settings.shard_rows, patch_size
+    for name, dtype, fill in (("hdr", np.float16, np.nan), ("ldr", np.uint8, 0)):
+        zarr.create_array(
+            store=store,
+            name=name,
+            shape=(0, size, size, 3),
+            chunks=(1, size, size, 3),
+            shards=(rows, size, size, 3),
+            dtype=dtype,
+            fill_value=fill,
+            compressors=_codecs(settings.compression, np.dtype(dtype).itemsize),
+            config={"write_empty_chunks": True},
+            overwrite=True,
+        )
+    # One chunk a shard of pixels, so that the task that writes a shard is alone here too.
+    zarr.create_array(
+        store=store,
+        name="patch_id",
+        shape=(0,),
+        chunks=(rows,),
+        dtype=np.int64,
+        fill_value=NO_PATCH,
+        compressors=[Crc32cCodec()],
+        config={"write_empty_chunks": True},
+        overwrite=True,
+    )
 
 
 def _codecs(compression: str, itemsize: int) -> list[Any]:

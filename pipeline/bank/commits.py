@@ -3,9 +3,11 @@
 A commit holds whole rows of the patches table, and in its metadata the source's row where ingest made it. Applying a
 commit twice changes nothing, so that a run may be killed between any two steps.
 
-Work is done in turns, each with a folder of its own that ends with it. All that workers write passes through that
-folder, shards as well as commits, and lies there until one rename puts it in place. So whoever took part in a turn that
-is over, because its driver died or its worker was given up, can change nothing any more, however late it is done.
+Work is done in turns, each with a folder of its own that ends with it. In a directory all that workers write passes
+through that folder, shards as well as commits, and lies there until one rename puts it in place. So whoever took part
+in a turn that is over, because its driver died or its worker was given up, can change nothing any more, however late
+it is done. On an object store a worker looks whether its turn lasts before it writes; a commit that is late all the
+same is thrown away.
 """
 
 from __future__ import annotations
@@ -15,15 +17,16 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.bank.files import replace_table, writing
-from pipeline.bank.schema import PATCHES_SCHEMA
+from pipeline.bank.schema import PATCHES_SCHEMA, complete, encode_table
+from pipeline.bank.storage import Storage, writing
 from pipeline.errors import BankDamaged, BankError
+
+TURNS = "_work/turns"  # where commits wait to be folded into the tables, in a folder of each turn
 
 _SOURCE_KEY = b"hdrprep.source"
 
@@ -32,26 +35,28 @@ _SOURCE_KEY = b"hdrprep.source"
 class Turn:
     """A stretch of work on a bank, between two states of its tables: the workers' leave to write."""
 
-    bank: Path
+    bank: Storage
     name: str
 
     @property
-    def folder(self) -> Path:
-        """Where the turn's files lie; it is there as long as the turn lasts."""
-        return turns_folder(self.bank) / self.name
+    def folder(self) -> str:
+        """Where the turn's files lie, as a key of the bank."""
+        return f"{TURNS}/{self.name}"
+
+    @property
+    def storage(self) -> Storage:
+        """The bank, to be written to as long as the turn lasts."""
+        return self.bank.by_way_of(self.folder)
 
     def check(self) -> None:
         """Raise BankError where this turn is over, or its bank is not to be found from here."""
-        if not self.folder.is_dir():
+        with writing(self.bank):
+            lasts = self.bank.exists(f"{self.folder}/open")
+        if not lasts:
             raise BankError(
                 f"the bank {self.bank} is not there for the worker on {os.uname().nodename}, or another command took "
                 "it over; workers need the bank and the sources under the same paths as the command"
             )
-
-
-def turns_folder(bank: Path) -> Path:
-    """Return where the folders of turns lie."""
-    return bank / "_work" / "turns"
 
 
 def commit_key(*parts: object) -> str:
@@ -69,19 +74,21 @@ def write_commit(turn: Turn, key: str, patches: pa.Table, source: Mapping[str, A
         table = table.replace_schema_metadata({_SOURCE_KEY: json.dumps(dict(source))})
     turn.check()
     with writing(turn.bank):
-        replace_table(turn.folder / f"{key}.parquet", table, turn.folder)
+        turn.storage.write(f"{turn.folder}/{key}.parquet", encode_table(table))
 
 
-def list_commits(folder: Path) -> list[Path]:
-    """Return the commits that wait in a turn's folder, in a fixed order."""
-    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+def list_commits(bank: Storage, folder: str) -> list[str]:
+    """Return the commits that wait in the folder of a turn, as keys of the bank's files, in a fixed order."""
+    return [key for key in bank.keys(folder) if key.endswith(".parquet") and "/." not in key]
 
 
-def read_commit(path: Path) -> tuple[pa.Table, dict[str, Any] | None]:
-    """Return a commit's rows and its source's row. Raises BankDamaged."""
+def read_commit(bank: Storage, key: str) -> tuple[pa.Table, dict[str, Any] | None]:
+    """Return a commit's rows and its source's row. Raises BankDamaged, FileNotFoundError."""
+    content = bank.read(key)
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise BankDamaged(f"the commit {path} cannot be read; delete it, and its work is done again") from error
+        table = pq.read_table(pa.BufferReader(content))
+    except (pa.ArrowException, ValueError) as error:
+        raise BankDamaged(f"the commit {bank}/{key} cannot be read; delete it, and its work is done again") from error
     encoded = (table.schema.metadata or {}).get(_SOURCE_KEY)
-    return table.replace_schema_metadata(None).cast(PATCHES_SCHEMA), None if encoded is None else json.loads(encoded)
+    # Whoever was interrupted may have been an earlier version.
+    return complete(table, PATCHES_SCHEMA), None if encoded is None else json.loads(encoded)

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipeline.errors import BankError
 
 # Temporary files are made for their owner alone; a bank is shared like any other file. Reading the umask means setting
 # it, so it is read once, before there are threads that could create files meanwhile.
@@ -19,16 +13,7 @@ _UMASK = os.umask(0o077)
 os.umask(_UMASK)
 
 
-@contextmanager
-def writing(bank: Path) -> Iterator[None]:
-    """Turn what the file system refuses, such as a full disk, into a BankError."""
-    try:
-        yield
-    except OSError as error:
-        raise BankError(f"the bank {bank} cannot be written ({error.strerror or error})") from error
-
-
-def replace_file(path: Path, write: Callable[[Path], None], beside: Path | None = None) -> None:
+def replace_file(path: Path, write: Callable[[Path], object], beside: Path | None = None) -> None:
     """Let `write` fill a file in the folder `beside`, bring it to the disk, then rename it to `path`.
 
     Without `beside` it is filled where `path` lies. A folder that is named must exist and be of the same file system;
@@ -50,11 +35,6 @@ def replace_file(path: Path, write: Callable[[Path], None], beside: Path | None 
         filled.unlink(missing_ok=True)
         raise
     _sync(path.parent)
-
-
-def replace_table(path: Path, table: pa.Table, beside: Path | None = None) -> None:
-    """Write a Parquet table in one rename, compressed by zstd."""
-    replace_file(path, lambda filled: pq.write_table(table, filled, compression="zstd"), beside)
 
 
 def make_folder(path: Path) -> None:

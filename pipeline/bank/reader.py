@@ -14,37 +14,63 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.bank.arrays import PatchArrays
-from pipeline.bank.schema import FORMAT_VERSION, PATCHES_SCHEMA, SOURCES_SCHEMA, table_path
+from pipeline.bank.schema import (
+    FORMAT_VERSION,
+    PATCHES_SCHEMA,
+    SOURCES_SCHEMA,
+    complete,
+    missing_columns,
+    table_key,
+)
+from pipeline.bank.storage import Storage, open_storage
 from pipeline.errors import BankDamaged, BankMissing, BankVersionError
 
+METADATA = "zarr.json"  # of the Zarr group that a bank is
 
-def bank_attributes(path: Path) -> dict[str, Any]:
+
+def bank_attributes(storage: Storage) -> dict[str, Any]:
     """Return what zarr.json says of a bank. Raises BankMissing, BankDamaged, BankVersionError."""
-    metadata = path / "zarr.json"
-    if not metadata.is_file():
-        raise BankMissing(f"there is no bank at {path}; make one with hdrprep ingest, or name another --bank")
     try:
-        attributes = json.loads(metadata.read_text())["attributes"]["hdrprep"]
+        attributes = json.loads(storage.read(METADATA))["attributes"]["hdrprep"]
         version = attributes["format_version"]
+    except (FileNotFoundError, NotADirectoryError):
+        raise BankMissing(
+            f"there is no bank at {storage}; make one with hdrprep ingest, or name another --bank"
+        ) from None
     except (ValueError, KeyError, TypeError):
-        raise BankDamaged(f"{metadata} does not describe a bank of hdrprep; name another --bank") from None
+        raise BankDamaged(f"{storage}/{METADATA} does not describe a bank of hdrprep; name another --bank") from None
     if version != FORMAT_VERSION:
         raise BankVersionError(
-            f"the bank {path} has format version {version}, and this hdrprep reads {FORMAT_VERSION}; "
+            f"the bank {storage} has format version {version}, and this hdrprep reads {FORMAT_VERSION}; "
             "use the version that made it, or make the bank anew"
         )
     return dict(attributes)
 
 
-def read_table(path: Path, name: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-    """Return a bank's table, all columns or the named ones. Raises BankDamaged where it cannot be read."""
-    file = table_path(path, name)
+def write_attributes(storage: Storage, attributes: dict[str, Any]) -> None:
+    """Write zarr.json, by which a place becomes a bank and a Zarr group."""
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {"hdrprep": attributes}}
+    storage.write(METADATA, json.dumps(group, indent=2).encode())
+
+
+def read_table(storage: Storage, name: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+    """Return a bank's table, all columns or the named ones.
+
+    Columns that an earlier version did not write yet read as null. Raises BankDamaged where the table cannot be read,
+    or lacks what every version writes.
+    """
     wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns])
+    key = table_key(name)
     try:
-        return pq.read_table(file, columns=wanted.names).cast(wanted)
+        with pq.ParquetFile(pa.BufferReader(storage.read(key))) as file:
+            present = file.schema_arrow.names
+            missing = missing_columns(name, present, wanted.names)
+            if missing:
+                raise BankDamaged(f"the table {storage}/{key} has no column {missing[0]}, it is damaged or was changed")
+            return complete(file.read([column for column in wanted.names if column in present]), wanted)
     except (OSError, pa.ArrowException, ValueError) as error:
         detail = str(error).splitlines()[0][:160]
-        raise BankDamaged(f"the table {file} cannot be read, it is damaged or missing ({detail})") from error
+        raise BankDamaged(f"the table {storage}/{key} cannot be read, it is damaged or missing ({detail})") from error
 
 
 class BankReader:
@@ -53,18 +79,18 @@ class BankReader:
     Who reads both while one writes reads `patches` first: then the source of each patch is known.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.attributes = bank_attributes(self.path)
+    def __init__(self, place: str | Path | Storage) -> None:
+        self.storage = open_storage(place)
+        self.attributes = bank_attributes(self.storage)
         self._arrays: PatchArrays | None = None
 
     def sources(self, columns: list[str] | None = None) -> pa.Table:
         """Return the sources table."""
-        return read_table(self.path, "sources", SOURCES_SCHEMA, columns)
+        return read_table(self.storage, "sources", SOURCES_SCHEMA, columns)
 
     def patches(self, columns: list[str] | None = None) -> pa.Table:
         """Return the patches table, in the order (source_id, frame, k)."""
-        return read_table(self.path, "patches", PATCHES_SCHEMA, columns)
+        return read_table(self.storage, "patches", PATCHES_SCHEMA, columns)
 
     def pair(self, row: int) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
         """Return a patch's `(hdr, ldr)`: (S, S, 3) float16, scene-linear, sensor clips at 1.0; (S, S, 3) uint8.
@@ -78,7 +104,7 @@ class BankReader:
         except (ValueError, IndexError, OSError, RuntimeError) as error:
             raise BankDamaged(f"{self._name(row)} cannot be read ({_first_line(error)}); export it again") from error
         # A lost shard reads as the fill value: NaN in hdr, but black in ldr, where only the file's absence tells.
-        if np.isnan(hdr[0, 0, 0]) or not self._shard(arrays, row).exists():
+        if np.isnan(hdr[0, 0, 0]) or not (ldr.any() or self.storage.exists(arrays.shard_key("ldr", row))):
             raise BankDamaged(f"the pixels of {self._name(row)} are missing; export it again")
         return hdr, ldr
 
@@ -95,13 +121,10 @@ class BankReader:
     def _open_arrays(self, row: int) -> PatchArrays:
         # Rows that an export added since the arrays were opened show when they are opened anew.
         if self._arrays is None or row >= self._arrays.ldr.shape[0]:
-            if not PatchArrays.exist(self.path):
-                raise BankMissing(f"nothing was exported from the bank {self.path} yet; run hdrprep export first")
-            self._arrays = PatchArrays(self.path)
+            if not PatchArrays.exist(self.storage):
+                raise BankMissing(f"nothing was exported from the bank {self.storage} yet; run hdrprep export first")
+            self._arrays = PatchArrays(self.storage)
         return self._arrays
-
-    def _shard(self, arrays: PatchArrays, row: int) -> Path:
-        return self.path / "ldr" / "c" / str(row // arrays.shard_rows) / "0" / "0" / "0"
 
     def _name(self, row: int) -> str:
         patches = self.patches(["patch_id", "source_id", "frame", "k", "row"])

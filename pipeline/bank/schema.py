@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 FORMAT_VERSION = 1
 
@@ -28,6 +29,8 @@ SOURCES_SCHEMA = pa.schema(
         ("reason", pa.string()),  # of a rejection
         ("licence", pa.string()),  # null where unknown
         ("attribution", pa.string()),
+        ("group", pa.string()),  # what the split keeps it together with; null where it stands for itself
+        ("split", pa.string()),  # train, validation, test; null for rejected sources
     ]
 )
 
@@ -65,12 +68,46 @@ PATCHES_SCHEMA = pa.schema(
             "clipped_values",
             pa.int64(),
         ),  # values of hdr beyond float16's range, clipped when stored; null if not exported
+        ("split", pa.string()),  # of its source; null until the command that ingests it ends
     ]
 )
 
-PATCH_ORDER = [("source_id", "ascending"), ("frame", "ascending"), ("k", "ascending")]
+# What every bank of this format version has. Other columns came later, or may: banks of earlier versions lack them.
+_REQUIRED = {
+    "sources": "source_id path also_at bytes kind width height frames frames_used transfer primaries status reason "
+    "licence attribution",
+    "patches": "patch_id source_id frame k y x height width patch_size flip clip_fraction exposure noise_sigma "
+    "hue_shift saturation_shift curve_n curve_sigma jpeg_quality seed saturated_fraction score verdict row",
+}
 
 
-def table_path(bank: Path, name: str) -> Path:
-    """Return where a table (`sources`, `patches`) lies."""
-    return bank / "tables" / f"{name}.parquet"
+def table_key(name: str) -> str:
+    """Return which file of a bank holds a table (`sources`, `patches`)."""
+    return f"tables/{name}.parquet"
+
+
+def encode_table(table: pa.Table) -> bytes:
+    """Return a table as a Parquet file, compressed by zstd."""
+    sink = pa.BufferOutputStream()
+    # Of numbers that are hardly ever equal a dictionary would be tried in vain, for half of the time that this takes.
+    repeated = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    pq.write_table(table, sink, compression="zstd", use_dictionary=repeated)
+    return bytes(sink.getvalue())
+
+
+def missing_columns(name: str, present: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """Return which of the wanted columns a table (`sources`, `patches`) must have, and does not."""
+    return sorted(set(_REQUIRED[name].split()).intersection(wanted).difference(present))
+
+
+def complete(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with the columns of the schema, in its order; those that it lacks are null.
+
+    Raises ArrowInvalid where a column is of a type that does not fit.
+    """
+    present = set(table.column_names)
+    columns = [
+        table[field.name].cast(field.type) if field.name in present else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

@@ -17,6 +17,7 @@ from pipeline.frames.avif import probe_avif, read_avif
 from pipeline.frames.exr import probe_exr, read_exr
 from pipeline.frames.gainmap import probe_gainmap, read_gainmap
 from pipeline.frames.jxl import probe_jxl, read_jxl
+from pipeline.frames.opening import decodable
 from pipeline.frames.pfm import read_header as read_pfm_header
 from pipeline.frames.pfm import read_pfm
 from pipeline.frames.picture import Picture
@@ -109,14 +110,14 @@ def kind_of(path: Path) -> Literal["still", "sequence", "video"]:
 def probe(path: Path, transfer: Transfer | None = None) -> Facts:
     """Return what the header of a source says. Raises SourceError if it cannot be used.
 
-    `path` may name a sequence (`NAME.1001-1012.exr`). `transfer` is what the user states for files that do not say it
-    themselves; a file's own statement counts more.
+    `path` may name a sequence (`NAME.1001-1012.exr`), and be a remote one (`pipeline.remote`). `transfer` is what the
+    user states for files that do not say it themselves; a file's own statement counts more.
     """
     if sequence_files(path) is not None:
         return probe_sequence(path)
     if path.suffix.lower() in _VIDEO:
-        return probe_video(path, transfer)
-    return _format(path).probe(path, transfer)
+        return probe_video(decodable(path), transfer)
+    return _format(path).probe(decodable(path), transfer)
 
 
 def read_frames(path: Path, frames: Sequence[int], transfer: Transfer | None = None) -> Iterator[tuple[int, Frame]]:
@@ -139,12 +140,12 @@ def _read_pictures(path: Path, frames: Sequence[int], transfer: Transfer | None)
     if sequence_files(path) is not None:
         yield from read_sequence(path, frames)
     elif path.suffix.lower() in _VIDEO:
-        yield from read_video(path, frames, transfer)
+        yield from read_video(decodable(path), frames, transfer)
     else:
         for frame in frames:
             if frame != 0:
                 raise SourceError(f"a still has no frame {frame}")
-            yield frame, _format(path).read(path, transfer)
+            yield frame, _format(path).read(decodable(path), transfer)
 
 
 def _format(path: Path) -> _Format:

@@ -17,9 +17,21 @@ import OpenImageIO as oiio
 
 from pipeline.errors import SourceError
 from pipeline.frames.limits import MAX_CHANNELS, check_dimensions
+from pipeline.remote import local_file
 
 # A worker is one process among many: it decodes on its own thread only.
 oiio.attribute("threads", 1)
+
+
+def decodable(path: Path) -> Path:
+    """Return a file of this machine with the content of a path, which may be remote.
+
+    Raises SourceError where it cannot be had.
+    """
+    try:
+        return local_file(path)
+    except OSError as error:
+        raise SourceError(f"it cannot be brought here: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -16,8 +16,10 @@ from pipeline.errors import SourceError
 from pipeline.frames.exr import probe_exr, read_exr
 from pipeline.frames.exr.choice import choose
 from pipeline.frames.exr.header import read_header
+from pipeline.frames.opening import decodable
 from pipeline.frames.picture import Picture
 from pipeline.records import Facts
+from pipeline.remote import local_file
 
 FEWEST = 3  # files of a sequence
 MAX_SPAN = 1_000_000  # between the lowest and the highest number: dates are numbers, too, and no frames
@@ -44,7 +46,7 @@ def is_numbered(path: Path) -> bool:
 def shape_of(path: Path) -> Shape | None:
     """Return the size and the channels of an EXR file, or None where its header cannot be read."""
     try:
-        part = choose(read_header(path)).part
+        part = choose(read_header(local_file(path))).part
     except (SourceError, OSError):
         return None
     return part.width, part.height, tuple(channel.name for channel in part.channels)
@@ -82,7 +84,7 @@ def sequence_files(path: Path) -> list[Path] | None:
 def probe_sequence(path: Path) -> Facts:
     """Return what the first header of a sequence says, and how many frames there are."""
     files = _files(path)
-    return replace(probe_exr(files[0]), kind="sequence", frames=len(files))
+    return replace(probe_exr(decodable(files[0])), kind="sequence", frames=len(files))
 
 
 def read_sequence(path: Path, frames: Sequence[int]) -> Iterator[tuple[int, Picture]]:
@@ -92,7 +94,7 @@ def read_sequence(path: Path, frames: Sequence[int]) -> Iterator[tuple[int, Pict
         if not 0 <= frame < len(files):
             raise SourceError(f"a sequence of {len(files)} files has no frame {frame}")
         try:
-            yield frame, read_exr(files[frame])
+            yield frame, read_exr(decodable(files[frame]))
         except SourceError as error:
             raise SourceError(f"{files[frame].name}: {error}") from error
 

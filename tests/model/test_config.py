@@ -62,7 +62,6 @@ def test_lists_can_be_set() -> None:
         ("train: {steps: true}", "train.steps = True: a number is asked for"),
         ("train: {learning_rate: .nan}", "train.learning_rate = nan: input should be a finite number"),
         ("train: {betas: [0.9, 1.0]}", "train: both betas must be in"),
-        ("train: {validation_share: 0.6, test_share: 0.5}", "train: validation_share and test_share leave nothing"),
         ("train: [steps]", "section train must hold settings"),
         ("train: {", "is not YAML"),
         ("- steps", "section train must hold settings"),
@@ -89,10 +88,7 @@ def test_assignments_of_another_form_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("name", FIXED)
 def test_a_resumed_run_cannot_become_another_one(name: str) -> None:
-    other = {"seed": 1, "batch_size": 2, "width": 2, "alpha": 0.5, "epsilon": 0.5} | {
-        "validation_share": 0.5,
-        "test_share": 0.5,
-    }
+    other = {"seed": 1, "batch_size": 2, "width": 2, "alpha": 0.5, "epsilon": 0.5}
     with pytest.raises(UsageError, match=f"the run was made with train.{name} = "):
         resolve(None, [f"train.{name}={other[name]}"], {}, TrainSettings())
 

@@ -31,8 +31,8 @@ from pipeline.errors import BankDamaged, BankError
 from tests.model.toy_bank import make_bank, picture, sources_on
 
 
-def split(bank: Path, validation: float = 0.1, test: float = 0.0, at_most: int = 99) -> Sides:
-    return split_bank(BankReader(bank), validation, test, at_most)
+def split(bank: Path, at_most: int = 99) -> Sides:
+    return split_bank(BankReader(bank), at_most)
 
 
 def index(length: int) -> PatchIndex:
@@ -67,10 +67,28 @@ def test_a_bank_with_one_side_only_is_trained_on_whole(tmp_path: Path, side: str
 
 def test_the_test_side_is_never_read(tmp_path: Path) -> None:
     test, train = sources_on("test", 2, test=0.5), sources_on("train", 1, test=0.5)
-    sides = split(make_bank(tmp_path / "bank", [*test, *train]), test=0.5)
+    sides = split(make_bank(tmp_path / "bank", [*test, *train], test=0.5))
     assert (len(sides.train), len(sides.validation)) == (4, 0)
-    with pytest.raises(BankError, match=r"all 2 sources lie on the test side: lower train\.test_share"):
-        split(make_bank(tmp_path / "test", test), test=0.5)
+    with pytest.raises(BankError, match=r"all 2 sources lie on the test side: .* lower split\.test"):
+        split(make_bank(tmp_path / "test", test, test=0.5))
+
+
+def test_the_side_is_what_the_bank_says(tmp_path: Path) -> None:
+    def swap(rows: list[dict[str, Any]]) -> None:
+        for row in rows:  # as a group may have it
+            row["split"] = "validation" if row["split"] == "train" else "train"
+
+    sides = split(make_bank(tmp_path / "bank", [*sources_on("train", 3), *sources_on("validation", 1)], edit=swap))
+    assert (len(sides.train), len(sides.validation)) == (4, 12)
+    assert (sides.train_sources, sides.validation_sources) == (1, 3)
+
+
+def test_patches_on_no_side_are_not_guessed_at(tmp_path: Path) -> None:
+    def forget(rows: list[dict[str, Any]]) -> None:
+        rows[1]["split"] = None
+
+    with pytest.raises(BankError, match="on no side of the split yet; run hdrprep score"):
+        split(make_bank(tmp_path / "bank", sources_on("train", 2), edit=forget))
 
 
 def test_only_kept_and_exported_patches_are_trained_on(tmp_path: Path) -> None:

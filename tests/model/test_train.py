@@ -180,16 +180,16 @@ def test_too_few_sources_are_told_once(tmp_path: Path, capsys: pytest.CaptureFix
     bank = make_bank(tmp_path / "bank", sources_on("train", 1))
     assert main(arguments(bank, tmp_path / "out", "--steps", "6")) == 0
     stderr = capsys.readouterr().err
-    assert stderr.count("Too few sources for a validation share of 0.1: training without validation") == 1
+    assert stderr.count("too few sources for a validation side: training without validation") == 1
     assert "validation loss" not in stderr
     assert not any("validation_loss" in line for line in lines(tmp_path / "out"))
     assert not (tmp_path / "out" / "best.safetensors").exists()
 
 
 def test_no_validation_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bank = make_bank(tmp_path / "bank", sources_on("train", 1))
-    assert main(arguments(bank, tmp_path / "out", "--steps", "1", "--set", "train.validation_share=0")) == 0
-    assert "Too few" not in capsys.readouterr().err
+    bank = make_bank(tmp_path / "bank", sources_on("train", 1), validation=0.0)
+    assert main(arguments(bank, tmp_path / "out", "--steps", "1")) == 0
+    assert "too few" not in capsys.readouterr().err
 
 
 def test_the_bank_may_be_named_by_the_environment(bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +213,9 @@ def failing(capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, str
     status = main(command)
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    errors = [line for line in stderr.splitlines() if not line.startswith(("Training on", "Too few", "Resuming"))]
+    errors = [
+        line for line in stderr.splitlines() if not line.startswith(("Training on", "The bank has too few", "Resuming"))
+    ]
     assert len(errors) == 1, stderr
     assert errors[0].startswith("Error: ")
     return status, errors[0]

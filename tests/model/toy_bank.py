@@ -48,15 +48,18 @@ def make_bank(
     seed: int = 0,
     edit: Edit | None = None,
     exported: bool = True,
+    validation: float = 0.1,
+    test: float = 0.0,
     format_version: int = 1,
 ) -> Path:
-    """Write a bank. `edit` may change the rows of the patches table before they are written."""
-    config = {"crops": {"patch_size": size, "seed": seed}}
+    """Write a bank, split by these shares. `edit` may change the rows of the patches table before they are written."""
+    config = {"crops": {"patch_size": size, "seed": seed}, "split": {"validation": validation, "test": test}}
     attributes = {"format_version": format_version, "seed": seed, "config": config, "versions": {}}
     zarr.create_group(str(path), attributes={"hdrprep": attributes})
     table = [_row(source, k, size, seed) for source in sources for k in range(patches_each)]
     for row, patch in enumerate(table):
         patch["row"] = row if exported else None
+        patch["split"] = split_of(patch["source_id"], validation, test)
     if exported:
         _write_arrays(path, table, size)
     if edit is not None:

@@ -40,6 +40,15 @@ def scheduler() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The URL of a bucket on a real S3-protocol server."""
+    from tests.pipeline.object_store import s3_server
+
+    with s3_server() as url:
+        yield url
+
+
 @pytest.fixture
 def hdrprep(
     scheduler: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -61,6 +70,18 @@ def hdrprep(
         out, err = capsys.readouterr()
         return Result(status, out, err)
 
-    for name in ("BANK", "CONFIG", "PATCHES", "PATCH_SIZE", "SEED", "THRESHOLD", "LIMIT", "WORKERS", "SCHEDULER"):
+    named = [
+        "BANK",
+        "CONFIG",
+        "PATCHES",
+        "PATCH_SIZE",
+        "SEED",
+        "THRESHOLD",
+        "LIMIT",
+        "WORKERS",
+        "SCHEDULER",
+        "GROUP_BY",
+    ]
+    for name in named:
         monkeypatch.delenv(f"HDRPREP_{name}", raising=False)
     return run

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import pyarrow.compute as pc
 
-from pipeline import cli, driver
+from pipeline import cli, driver, opening
 from pipeline.bank import BankReader
 from pipeline.config import RunSettings
 from pipeline.errors import BankMissing
@@ -48,7 +48,7 @@ class Step:
 class Inline:
     """Workers that are the driver itself."""
 
-    def __init__(self, _settings: RunSettings) -> None: ...
+    def __init__(self, _settings: RunSettings, in_process: bool = False) -> None: ...
 
     def map(self, function: Callable[..., Any], tasks: Iterable[Task], _crashed: object) -> Iterator[tuple[Task, Any]]:
         for task in tasks:
@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--stride", type=int, default=1, help="of the points that are left, kill at one in so many")
     options = parser.parse_args()
     single_threaded()  # before OpenCV starts threads, which a fork would miss
-    vars(cli)["Workers"] = Inline
+    vars(opening)["Workers"] = Inline
     driver.FOLD_INTERVAL = driver.FOLD_SHARE = 0  # fold after each task
     kills = 0
     (options.folder / "in").mkdir(parents=True)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline.bank import (
     PATCHES_SCHEMA,
+    SOURCES_SCHEMA,
     BankReader,
     BankWriter,
     ExportSettings,
@@ -29,8 +30,9 @@ from pipeline.bank import (
     write_commit,
 )
 from pipeline.bank.arrays import HALF_MAX, to_half
-from pipeline.bank.commits import list_commits, turns_folder
+from pipeline.bank.commits import TURNS, list_commits
 from pipeline.bank.files import replace_file
+from pipeline.bank.writer import merge_patches
 from pipeline.errors import BankDamaged, BankError, BankLocked, BankMissing, BankVersionError
 from pipeline.records import patch_id
 
@@ -94,7 +96,7 @@ def test_commits_are_folded_in_order_whatever_order_they_came_in(tmp_path: Path)
             write_commit(turn, commit_key("ingest", source_id), rows, source_row(source_id, f"/{source_id}"))
         with BankWriter.open(bank) as writer:
             tables.append((writer.sources, writer.patches))
-        assert list(turns_folder(bank).iterdir()) == []
+        assert list((bank / TURNS).iterdir()) == []
     assert tables[0][0].equals(tables[1][0])
     assert tables[0][1].equals(tables[1][1])
     assert tables[0][1]["source_id"].to_pylist() == sorted(SOURCES * 3)
@@ -116,21 +118,41 @@ def test_a_fold_that_was_killed_before_it_removed_its_commits_changes_nothing_wh
     rows = patch_table(patch_row(SOURCES[0], 0, score=0.5))
     turn = begin(bank)
     write_commit(turn, "first", rows, source_row(SOURCES[0], "/a"))
-    (commit,) = list_commits(turn.folder)
+    commit = bank / list_commits(turn.bank, turn.folder)[0]
     kept = commit.read_bytes()
     with BankWriter.open(bank) as writer:
         before = writer.sources, writer.patches
-    turn.folder.mkdir()
+    commit.parent.mkdir()
+    (commit.parent / "open").touch()
     commit.write_bytes(kept)
     with BankWriter.open(bank) as writer:
         assert writer.sources.equals(before[0])
         assert writer.patches.equals(before[1])
 
 
+identified = st.tuples(st.sampled_from("ab0f"), st.integers(0, 2), st.integers(0, 3))
+
+
+@given(st.sets(identified, max_size=30), st.lists(identified, unique=True, max_size=30))
+def test_rows_are_merged_as_by_a_dictionary_that_is_sorted(
+    old: set[tuple[str, int, int]], new: list[tuple[str, int, int]]
+) -> None:
+    def rows(of: Any, score: float) -> list[dict[str, Any]]:
+        return [
+            {"patch_id": patch_id(s, f, k), "source_id": s, "frame": f, "k": k, "score": score + k} for s, f, k in of
+        ]
+
+    before, after = rows(sorted(old), 0.0), rows(new, 10.0)
+    merged = merge_patches(patch_table(*before), patch_table(*after))
+    expected = {row["patch_id"]: row for row in [*before, *after]}
+    ordered = sorted(expected.values(), key=lambda row: (row["source_id"], row["frame"], row["k"]))
+    assert merged.equals(patch_table(*ordered))
+
+
 def test_who_works_on_in_a_turn_that_is_over_changes_nothing(tmp_path: Path) -> None:
     bank, hdr, ldr = make_exported_bank(tmp_path / "bank")
     turn = begin(bank)
-    arrays = PatchArrays(bank, turn.folder)
+    arrays = PatchArrays(turn.storage, "r+")
     write_commit(turn, "in time", patch_table(patch_row(SOURCES[0], 7)))
     with BankWriter.open(bank) as writer:  # the command is repeated after its driver was killed
         assert 7 in writer.patches["k"].to_pylist()
@@ -156,7 +178,7 @@ def test_a_turn_that_ends_while_a_file_is_being_filled_takes_the_file_with_it(
 
         monkeypatch.setattr(Path, "write_bytes", fill_and_end)
         with pytest.raises(BankError, match="cannot be written"):
-            PatchArrays(bank, turn.folder).write([0, 1], hdr[2:4], ldr[2:4], [8, 9])
+            PatchArrays(turn.storage, "r+").write([0, 1], hdr[2:4], ldr[2:4], [8, 9])
     np.testing.assert_array_equal(zarr.open_array(bank, path="hdr", mode="r")[:], hdr)
 
 
@@ -411,3 +433,41 @@ def test_tables_read_with_plain_pyarrow_have_the_published_columns(tmp_path: Pat
         "patch_id source_id frame k y x height width flip clip_fraction exposure noise_sigma hue_shift "
         "saturation_shift curve_n curve_sigma jpeg_quality seed saturated_fraction score verdict row"
     )
+
+
+LATER = {"sources": ["group", "split"], "patches": ["split", "frame_nonfinite_pixels", "frame_negative_pixels"]}
+
+
+def without(file: Path, *columns: str) -> None:
+    table = pq.read_table(file)
+    pq.write_table(table.drop_columns(list(columns)).replace_schema_metadata(table.schema.metadata), file)
+
+
+def test_a_bank_of_an_earlier_version_opens_with_nulls_where_it_lacks_columns(tmp_path: Path) -> None:
+    bank, _, _ = make_exported_bank(tmp_path / "bank")
+    turn = begin(bank)
+    write_commit(turn, "waits", patch_table(patch_row(SOURCES[1], 0)), source_row(SOURCES[1], "/b"))
+    whole = BankReader(bank).patches()
+    for name, later in LATER.items():
+        without(bank / "tables" / f"{name}.parquet", *later)
+    without(bank / list_commits(turn.bank, turn.folder)[0], *LATER["patches"])
+    assert BankReader(bank).patches().equals(whole)
+    assert BankReader(bank).patches(["split", "k"]).to_pydict() == {"split": [None] * 5, "k": list(range(5))}
+    assert BankReader(bank).sources().column_names == SOURCES_SCHEMA.names
+    with BankWriter.open(bank) as writer:
+        assert writer.patches.num_rows == 6
+        assert writer.sources.to_pylist()[0]["group"] is None
+    # What is written again has them all.
+    assert set(pq.read_schema(bank / "tables" / "patches.parquet").names) == set(PATCHES_SCHEMA.names)
+
+
+@pytest.mark.parametrize(
+    ("name", "column"), [("patches", "patch_id"), ("patches", "score"), ("sources", "source_id"), ("sources", "status")]
+)
+def test_a_table_without_what_every_version_writes_is_damaged(tmp_path: Path, name: str, column: str) -> None:
+    bank = make_bank(tmp_path / "bank")
+    without(bank / "tables" / f"{name}.parquet", column)
+    with pytest.raises(BankDamaged, match=f"{name}.parquet has no column {column}"):
+        getattr(BankReader(bank), name)()
+    with pytest.raises(BankDamaged, match=column):
+        BankWriter.open(bank)

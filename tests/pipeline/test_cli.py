@@ -144,12 +144,6 @@ def test_a_target_that_cannot_be_written_is_one_sentence(hdr_folder: Path, hdrpr
     assert_one_sentence(result, "is no bank")
 
 
-def test_a_url_as_bank_is_refused(hdr_folder: Path, hdrprep: Command) -> None:
-    result = hdrprep("run", hdr_folder, "--bank", "s3://bucket/patches.zarr")
-    assert result.status == 2
-    assert_one_sentence(result, "URL")
-
-
 @pytest.mark.parametrize(
     ("setting", "value"),
     [("--seed", "9"), ("--patch-size", "128"), ("--set", "camera.noise_sigma=0"), ("--set", "score.sigma_space=5")],

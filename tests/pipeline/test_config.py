@@ -90,7 +90,7 @@ def test_layers_are_not_changed() -> None:
     ("section", "key", "value", "said"),
     [
         ("scores", "threshold", 1, "unknown setting scores; did you mean score?"),
-        ("zzz", "key", 1, "unknown setting zzz; there are: ingest, crops, camera, score, export, run"),
+        ("zzz", "key", 1, "unknown setting zzz; there are: ingest, crops, camera, score, split, export, run"),
         ("score", "treshold", 1, "unknown setting score.treshold; did you mean threshold?"),
         ("crops", "zzz", 1, "unknown setting crops.zzz; there are: patches, patch_size,"),
         ("camera", "noise", 1, "unknown setting camera.noise; "),
@@ -337,6 +337,9 @@ FREE = [
     ("score", "threshold", 1.5),
     ("score", "average", "patch"),
     ("score", "min_saturated_fraction", 0.1),
+    ("split", "validation", 0.25),
+    ("split", "test", 0.2),
+    ("split", "group_by", "folder"),
     ("export", "limit", 5),
     ("run", "workers", 3),
     ("run", "scheduler", "tcp://host:8786"),

@@ -89,7 +89,9 @@ def test_frames_that_an_interrupted_ingest_left_out_are_made_up_for(
         assert hdrprep("ingest", shots, "--bank", place, *SMALL).status == 0
     with BankWriter.open(bank) as writer:
         writer.replace_patches(writer.patches.filter(pc.not_equal(writer.patches["frame"], 10)))
-    assert hdrprep("ingest", shots, "--bank", bank).status == 0
+    result = hdrprep("ingest", shots, "--bank", bank)
+    assert result.status == 0
+    assert "this run     6 patches" in result.out  # and no frame that is there already
     assert table(bank, "patches").equals(table(whole, "patches"))
     assert table(bank, "sources").equals(table(whole, "sources"))
 

@@ -164,8 +164,9 @@ def test_another_threshold_relabels_and_touches_no_pixel(reference: Path, hdrpre
     bank = shutil.copytree(reference, tmp_path / "bank.zarr")
     before, pixels = table(bank, "patches"), array_files(bank)
     threshold = float(np.median(before["score"].to_numpy()))
-    # Without its sources: nothing is decoded.
-    assert hdrprep("score", "--bank", bank, "--threshold", threshold).status == 0
+    # Without its sources, and without workers: no scheduler answers there.
+    nowhere = ("--scheduler", "tcp://127.0.0.1:1")
+    assert hdrprep("score", "--bank", bank, "--threshold", threshold, *nowhere).status == 0
     after = table(bank, "patches")
     assert after["verdict"].to_pylist() == ["kept" if s >= threshold else "smooth" for s in before["score"].to_pylist()]
     unchanged = ["verdict", "verdict_reason"]
