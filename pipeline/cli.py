@@ -140,7 +140,8 @@ def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -
 def status(bank: Storage, as_json: bool) -> None:
     """Show the progress of a bank and the yield of each source."""
     reader = BankReader(bank)
-    sources, patches = reader.sources(), reader.patches(bank_status.PATCH_COLUMNS)
+    patches = reader.patches(bank_status.PATCH_COLUMNS)  # before the sources: a command may be adding some
+    sources = reader.sources()
     counts = bank_status.count(sources, patches)
     size = reader.storage.total()
     if as_json:

@@ -38,7 +38,7 @@ def compact(driver: Driver) -> Compaction:
     failures: list[work.Outcome] = []
     if PatchArrays.exist(writer.storage):
         writer.replace_patches(without_dropped(writer.patches))
-        arrays = PatchArrays(writer.storage, "r+")
+        arrays = writer.arrays()
         tasks = list(_moves(driver, arrays.shard_rows))
         report = driver.collect("compact", shardwork.move_patches, tasks, sum(task.patches for task in tasks))
         failures = report.failures + _cut(driver, arrays)
@@ -74,7 +74,7 @@ def _moves(driver: Driver, shard_rows: int) -> Iterator[Task]:
     for row, target in plan_moves(np.array(sorted(lying), np.int64)):
         moves.setdefault(target // shard_rows, []).append((lying[row], target))
     for shard, some in moves.items():
-        yield Task((driver.place, staying.get(shard, {}), some), f"shard {shard}", len(some))
+        yield Task((staying.get(shard, {}), some), f"shard {shard}", len(some))
 
 
 def _cut(driver: Driver, arrays: PatchArrays) -> list[work.Outcome]:
@@ -83,7 +83,7 @@ def _cut(driver: Driver, arrays: PatchArrays) -> list[work.Outcome]:
     end, size = max(lying, default=-1) + 1, arrays.shard_rows
     if any(array.shape[0] != end for array in (arrays.hdr, arrays.ldr, arrays.patch_id)):
         if end % size:  # the last shard is not full, and holds what is cut off from it
-            task = Task((driver.place, _by_shard(lying, size)[end // size], []), f"shard {end // size}")
+            task = Task((_by_shard(lying, size)[end // size], []), f"shard {end // size}")
             failures = driver.collect("compact", shardwork.move_patches, [task], 0).failures
             if failures:
                 return failures

@@ -149,8 +149,8 @@ def copy_pixels(parts: Sequence[Part], driver: Driver) -> Report:
     if not pending and not PatchArrays.exist(writer.storage):
         return Report()
     if not PatchArrays.exist(writer.storage):
-        PatchArrays.create(writer.storage, driver.settings.crops.patch_size, driver.settings.export)
-    arrays = PatchArrays(writer.storage, "r+")
+        writer.create_arrays(driver.settings.crops.patch_size, driver.settings.export)
+    arrays = writer.arrays()
     plans = plan_shards(exported, pending, arrays.shard_rows)
     last = max([-1, *exported.tolist(), *(row for plan in plans for row in plan.rows)])
     arrays.resize(max(last + 1, int(arrays.hdr.shape[0])))
@@ -163,7 +163,7 @@ def copy_pixels(parts: Sequence[Part], driver: Driver) -> Report:
                 (held[row["patch_id"]][0], row | held[row["patch_id"]][1], target)
                 for row, target in zip(rows, plan.rows, strict=True)
             ]
-            yield Task((driver.place, banks, copies), f"shard {plan.rows[0] // arrays.shard_rows}", len(copies))
+            yield Task((banks, copies), f"shard {plan.rows[0] // arrays.shard_rows}", len(copies))
 
     report = driver.collect("merge", shardwork.copy_patches, tasks(), len(pending))
     arrays.resize(last + 1)

@@ -117,7 +117,7 @@ def _frames_to_redo(pipeline: Pipeline, audit: Audit, rebuild: bool) -> Iterator
         if source is None or frame not in frames_of(source, settings.ingest.every):
             continue
         crops = settings.crops.model_copy(update={"patches": patches})
-        arguments = (pipeline.driver.place, source, [frame], settings.model_copy(update={"crops": crops}), True)
+        arguments = (source, [frame], settings.model_copy(update={"crops": crops}), True)
         yield Task(arguments, source["path"], patches)
 
 
@@ -151,7 +151,7 @@ def repair_arrays(pipeline: Pipeline, audit: Audit) -> list[str]:
     placement = place(writer.patches, audit)
     if not placement.rows and not PatchArrays.exist(writer.storage):
         return []
-    arrays = PatchArrays(writer.storage, "r+")
+    arrays = writer.arrays()
     arrays.resize(max([int(arrays.hdr.shape[0]), *(row + 1 for row in placement.render)]))
     rows, clipped = writer.patches["row"].to_pylist(), writer.patches["clipped_values"].to_pylist()
     for position, row in placement.rows.items():
@@ -230,7 +230,7 @@ def _shards_to_mend(pipeline: Pipeline, audit: Audit, placement: Placement, arra
         ]
         needed = {row["source_id"]: sources[row["source_id"]] for row in rows if row["source_id"] in sources}
         damaged = frozenset(row["row"] for row in rows if row["row"] in placement.render)
-        yield Task((pipeline.driver.place, needed, rows, damaged), f"shard {shard}", len(damaged))
+        yield Task((needed, rows, damaged), f"shard {shard}", len(damaged))
 
 
 def _delete_shard(bank: Storage, arrays: PatchArrays, shard: int) -> None:

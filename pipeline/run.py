@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import work
 from pipeline.bank import BankWriter, PatchArrays, ShardPlan, plan_shards
@@ -74,16 +75,18 @@ class Pipeline:
     def _export_arrays(self) -> Report:
         patches = self.writer.patches
         pending = patches_to_export(patches, self.settings)
-        if not pending.positions:
-            return Report()
         if not PatchArrays.exist(self.writer.storage):
-            PatchArrays.create(self.writer.storage, self.settings.crops.patch_size, self.settings.export)
-        arrays = PatchArrays(self.writer.storage, "r+")
+            if not pending.positions:
+                return Report()
+            self.writer.create_arrays(self.settings.crops.patch_size, self.settings.export)
+        arrays = self.writer.arrays()
         arrays.resize(max(pending.total, arrays.hdr.shape[0]))
         plans = plan_shards(pending.exported, pending.positions, arrays.shard_rows)
         tasks = self._shard_tasks(patches, plans)
         report = self.driver.collect("export", work.export_shard, tasks, len(pending.positions))
-        arrays.resize(pending.total)
+        # A patch that could not be moved keeps its place, and the rows up to it stay.
+        last = pc.max(self.writer.patches["row"]).as_py()
+        arrays.resize(max(pending.total, 0 if last is None else last + 1))
         return report
 
     def everything(
@@ -116,14 +119,14 @@ class Pipeline:
         sources = self._sources_by_id()
         for rows in by_frames(pending, FRAMES):
             source = sources[rows["source_id"][0].as_py()]
-            yield Task((self.driver.place, source, rows.to_pylist(), self.settings), source["path"], rows.num_rows)
+            yield Task((source, rows.to_pylist(), self.settings), source["path"], rows.num_rows)
 
     def _shard_tasks(self, patches: pa.Table, plans: Sequence[ShardPlan]) -> Iterator[Task]:
         sources = self._sources_by_id()
         for plan in plans:
             rows = patches.take(pa.array(plan.positions)).to_pylist()
             needed = {row["source_id"]: sources[row["source_id"]] for row in rows}
-            yield Task((self.driver.place, needed, rows, plan.rows), needed[rows[0]["source_id"]]["path"], len(rows))
+            yield Task((needed, rows, plan.rows), needed[rows[0]["source_id"]]["path"], len(rows))
 
     def _sources_by_id(self) -> dict[str, Row]:
         return {row["source_id"]: row for row in self.writer.sources.to_pylist() if row["source_id"] is not None}

@@ -69,7 +69,7 @@ def examine_shard(bank: Storage, shard: int) -> Examined:
 def compare_patches(place: Place, source: Row, rows: Sequence[Row], settings: Settings) -> Compared:
     """Make exported patches of one source again, their numbers and their pixels, and compare them bit by bit."""
     single_threaded()
-    reader, differences = BankReader(place.bank), dict[int, str]()
+    reader, differences = BankReader(place.turn.bank), dict[int, str]()
     by_frame = {number: list(some) for number, some in groupby(rows, key=lambda row: int(row["frame"]))}
     try:
         for number, frame in reopen(place, source, sorted(by_frame)):
@@ -89,7 +89,7 @@ def mend_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], da
     out: what is stored of it cannot be used, and so it is missing from then on.
     """
     single_threaded()
-    stored = read_shard(place.bank, rows[0]["row"] // PatchArrays(place.bank).shard_rows)
+    stored = read_shard(place.turn.bank, rows[0]["row"] // PatchArrays(place.turn.bank).shard_rows)
     damaged = damaged | frozenset(stored.faults)
     pairs = {row["row"]: Pair(row["patch_id"], *stored.pair(row["row"])) for row in rows if row["row"] not in damaged}
     done, reasons = list[Row](), list[str]()
@@ -104,8 +104,8 @@ def mend_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], da
         except SourceError as error:
             reasons.append(f"{sources[source_id]['path']}: {error}")
     if pairs:
-        _write(place.bank, pairs)
-    write_commit(place.bank, commit_key("shard", rows[0]["row"]), patch_table(done))
+        _write(place, pairs)
+    write_commit(place.turn, commit_key("shard", rows[0]["row"]), patch_table(done))
     return Outcome("", len(done), "; ".join(reasons) or None)
 
 
@@ -115,21 +115,21 @@ def move_patches(place: Place, staying: Mapping[int, int], moves: Sequence[tuple
     moves: rows of the table, which say where the patches lie until now, and the array rows that they come to.
     """
     single_threaded()
-    shard_rows = PatchArrays(place.bank).shard_rows
+    shard_rows = PatchArrays(place.turn.bank).shard_rows
     pairs: dict[int, Pair] = {}
     try:
         wanted = [(row, row, patch_id) for row, patch_id in staying.items()]
         wanted += [(row["row"], target, row["patch_id"]) for row, target in moves]
         for origin, group in groupby(sorted(wanted), key=lambda entry: entry[0] // shard_rows):
-            stored = read_shard(place.bank, origin)
+            stored = read_shard(place.turn.bank, origin)
             pairs |= {target: _intact(stored, row, patch_id) for row, target, patch_id in group}
     except BankDamaged as error:
-        return Outcome(str(place.bank), reason=str(error))
-    _write(place.bank, pairs)
+        return Outcome(str(place.turn.bank), reason=str(error))
+    _write(place, pairs)
     if moves:
         rows = [{**row, "row": target} for row, target in moves]
-        write_commit(place.bank, commit_key("shard", moves[0][1]), patch_table(rows))
-    return Outcome(str(place.bank), len(moves))
+        write_commit(place.turn, commit_key("shard", moves[0][1]), patch_table(rows))
+    return Outcome(str(place.turn.bank), len(moves))
 
 
 def copy_patches(place: Place, banks: Sequence[Storage], copies: Sequence[tuple[int, Row, int]]) -> Outcome:
@@ -147,9 +147,11 @@ def copy_patches(place: Place, banks: Sequence[Storage], copies: Sequence[tuple[
             return Outcome(str(banks[origin]), reason=str(error))
         done.append({**row, "row": target})
     hdr, ldr = (np.stack(arrays) for arrays in zip(*pixels, strict=True))
-    PatchArrays(place.bank, "r+").write([row["row"] for row in done], hdr, ldr, [row["patch_id"] for row in done])
-    write_commit(place.bank, commit_key("shard", done[0]["row"]), patch_table(done))
-    return Outcome(str(place.bank), len(done))
+    place.turn.check()
+    arrays = PatchArrays(place.turn.storage, "r+")
+    arrays.write([row["row"] for row in done], hdr, ldr, [row["patch_id"] for row in done])
+    write_commit(place.turn, commit_key("shard", done[0]["row"]), patch_table(done))
+    return Outcome(str(place.turn.bank), len(done))
 
 
 def _intact(stored: StoredShard, row: int, patch_id: int) -> Pair:
@@ -159,10 +161,11 @@ def _intact(stored: StoredShard, row: int, patch_id: int) -> Pair:
     return Pair(patch_id, *stored.pair(row))
 
 
-def _write(bank: Storage, pairs: Mapping[int, Pair]) -> None:
+def _write(place: Place, pairs: Mapping[int, Pair]) -> None:
+    place.turn.check()
     rows = sorted(pairs)
     hdr, ldr = np.stack([pairs[row].hdr for row in rows]), np.stack([pairs[row].ldr for row in rows])
-    replace_shard(bank, rows, hdr, ldr, [pairs[row].patch_id for row in rows])
+    replace_shard(place.turn.storage, rows, hdr, ldr, [pairs[row].patch_id for row in rows])
 
 
 def _render(place: Place, source: Row, rows: Sequence[Row]) -> Iterator[tuple[Row, Pair, int]]:

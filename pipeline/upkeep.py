@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from pipeline import work
-from pipeline.bank import BankReader, Storage
+from pipeline.bank import BankReader, Storage, Turn
 from pipeline.bank.check import table_faults
 from pipeline.bank.lock import refuse_writers
 from pipeline.bank.schema import table_key
@@ -179,9 +179,10 @@ def _look_at_pixels(audit: Audit, opening: Opening, workers: Workers, share: flo
         exported = audit.patches.num_rows - audit.patches["row"].null_count
         size = share if isinstance(share, int) else round(share * exported)
         changed = changed_versions(opening.stored or {"versions": {}})
-        place = work.Place(opening.bank, opening.settings.run.source_timeout, uuid.uuid4().hex, read_only=True)
+        turn, command = Turn(opening.bank, "none"), uuid.uuid4().hex  # nothing is committed
+        place = work.Place(turn, opening.settings.run.source_timeout, command, read_only=True)
         audit_sample(audit, place, workers, opening.settings, size, changed)
-        place.forget_timeouts()
+        work.forget_timeouts(opening.bank, command, read_only=True)
 
 
 def _tell(audit: Audit, as_json: bool, repaired: Repaired | None = None) -> None:

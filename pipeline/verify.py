@@ -21,7 +21,7 @@ from pipeline import shardwork, work
 from pipeline.bank import PATCHES_SCHEMA, SOURCES_SCHEMA, PatchArrays, Storage
 from pipeline.bank.arrays import NO_PATCH
 from pipeline.bank.check import Files, metadata_faults, sort_files, stored_rows, table_faults
-from pipeline.bank.commits import list_commits
+from pipeline.bank.commits import TURNS, list_commits
 from pipeline.bank.schema import table_key
 from pipeline.config import Settings
 from pipeline.invariants import (
@@ -119,7 +119,7 @@ def audit_tables(bank: Storage, sources: pa.Table, patches: pa.Table, settings: 
         audit.damages += [Damage(text, file=table_key("sources")) for text in source_faults(sources)]
     if not audit.lost:
         _check_patches(audit, settings)
-    commits = len(list_commits(bank))
+    commits = sum(len(list_commits(bank, folder)) for folder in bank.folders(TURNS))
     if commits:
         audit.notes.append(f"{commits} commits of an interrupted command wait: repeat that command")
     return audit

@@ -7,7 +7,7 @@ Legend: N exported patches, S patch size.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,8 +63,9 @@ class PatchArrays:
 
     @classmethod
     def create(cls, bank: Storage, patch_size: int, settings: ExportSettings) -> None:
-        """Make the three arrays, empty."""
-        _create(bank.zarr(read_only=False), patch_size, settings)
+        """Make the three arrays, empty. Raises BankError where the bank cannot be written."""
+        with writing(bank):
+            _create(bank.zarr(read_only=False), patch_size, settings)
 
     @property
     def shard_rows(self) -> int:
@@ -81,25 +82,33 @@ class PatchArrays:
         return -(-int(self.hdr.shape[0]) // self.shard_rows)
 
     def resize(self, rows: int) -> None:
-        """Set N. Rows that were not written hold NaN, 0 and -1."""
-        for array in (self.hdr, self.ldr, self.patch_id):
-            if array.shape[0] != rows:
-                array.resize((rows, *array.shape[1:]))
+        """Set N. Rows that were not written hold NaN, 0 and -1. Raises BankError where the bank cannot be written."""
+        with writing(self._bank):
+            for array in (self.hdr, self.ldr, self.patch_id):
+                if array.shape[0] != rows:
+                    array.resize((rows, *array.shape[1:]))
 
     def write(
         self, rows: Sequence[int], hdr: npt.NDArray[np.float16], ldr: npt.NDArray[np.uint8], ids: Sequence[int]
     ) -> None:
         """Write patches, all of one shard; `patch_id` comes last, so that an id stands for pixels that are there.
 
+        Each array's shard is replaced once, whole: who reads it meanwhile, or writes the same in its place, loses none.
         Raises BankError where the bank cannot be written.
         """
         with writing(self._bank):
-            for start, stop in _runs(rows):
-                first = rows[start]
-                span = slice(first, first + stop - start)
-                self.hdr[span] = hdr[start:stop]
-                self.ldr[span] = ldr[start:stop]
-                self.patch_id[span] = np.asarray(ids[start:stop], dtype=np.int64)
+            self._put(self.hdr, rows, hdr)
+            self._put(self.ldr, rows, ldr)
+            self._put(self.patch_id, rows, np.asarray(ids, dtype=np.int64))
+
+    @staticmethod
+    def _put(array: zarr.Array[Any], rows: Sequence[int], values: npt.NDArray[Any]) -> None:
+        span = slice(rows[0], rows[-1] + 1)
+        if len(rows) < span.stop - span.start:  # patches of an earlier export stand between
+            between = np.asarray(array[span])
+            between[np.asarray(rows) - span.start] = values
+            values = between
+        array[span] = values
 
     def _open(self, name: str) -> zarr.Array[Any]:
         array = zarr.open_array(self._store, path=name, mode="r" if self._store.read_only else "r+")
@@ -177,15 +186,6 @@ def _create(store: Store, patch_size: int, settings: ExportSettings) -> None:
         config={"write_empty_chunks": True},
         overwrite=True,
     )
-
-
-def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of the stretches of consecutive rows, so that a shard is mostly written at once."""
-    start = 0
-    for index in range(1, len(rows) + 1):
-        if index == len(rows) or rows[index] != rows[index - 1] + 1:
-            yield start, index
-            start = index
 
 
 def _codecs(compression: str, itemsize: int) -> list[Any]:

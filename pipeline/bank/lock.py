@@ -83,6 +83,8 @@ class _FileLock:
         self._file: IO[str] = self._path.open("a+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not self._is_in_place():
+                raise OSError  # the bank was deleted between the two steps
         except OSError:
             self._file.seek(0)
             holder = self._file.read().strip() or "unknown"
@@ -95,11 +97,20 @@ class _FileLock:
         self._file.flush()
 
     def check(self) -> None:
-        """Nothing but the end of this process takes it away."""
+        """Raise BankError where the bank was deleted: another process may hold what stands there now."""
+        if not self._is_in_place():
+            bank = self._path.parents[1]
+            raise BankError(f"the bank {bank} was deleted or moved while this command worked on it; repeat the command")
 
     def release(self) -> None:
         """Let another process write."""
         self._file.close()
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
 
 
 class _Lease:

@@ -74,7 +74,10 @@ def read_table(storage: Storage, name: str, schema: pa.Schema, columns: list[str
 
 
 class BankReader:
-    """A bank, read only. Many may read while one writes: they see whole tables."""
+    """A bank, read only. Many may read while one writes: they see whole tables.
+
+    Who reads both while one writes reads `patches` first: then the source of each patch is known.
+    """
 
     def __init__(self, place: str | Path | Storage) -> None:
         self.storage = open_storage(place)
@@ -95,7 +98,7 @@ class BankReader:
         With the `patch_id` that is expected there, no other patch is ever returned, also while another process moves
         patches. Raises BankDamaged, naming the patch, where stored bytes are missing or do not match their checksum.
         """
-        arrays = self._open_arrays()
+        arrays = self._open_arrays(row)
         try:
             hdr = np.asarray(arrays.hdr[row], dtype=np.float16)
             ldr = np.asarray(arrays.ldr[row], dtype=np.uint8)
@@ -125,8 +128,9 @@ class BankReader:
         digest.update("/".join(exported["verdict"].to_pylist()).encode())
         return digest.hexdigest()
 
-    def _open_arrays(self) -> PatchArrays:
-        if self._arrays is None:
+    def _open_arrays(self, row: int) -> PatchArrays:
+        # Rows that an export added since the arrays were opened show when they are opened anew.
+        if self._arrays is None or row >= self._arrays.ldr.shape[0]:
             if not PatchArrays.exist(self.storage):
                 raise BankMissing(f"nothing was exported from the bank {self.storage} yet; run hdrprep export first")
             self._arrays = PatchArrays(self.storage)

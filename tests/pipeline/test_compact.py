@@ -165,13 +165,13 @@ from pipeline import cli
 from pipeline.bank import files, storage
 left = int(sys.argv[1])
 before = files.replace_file
-def replace_file(path, write):
+def replace_file(path, *how):
     global left
     if path.name != "lock":
         left -= 1
         if left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
-    before(path, write)
+    before(path, *how)
 storage.replace_file = replace_file
 from pipeline import workers
 workers._local_cluster = lambda count: workers._thread_of_this_process()

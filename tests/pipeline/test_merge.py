@@ -75,12 +75,12 @@ from pipeline import cli, workers
 from pipeline.bank import files, storage
 left = int(sys.argv[1])
 before = files.replace_file
-def replace_file(path, write):
+def replace_file(path, *how):
     global left
     left -= 1
     if left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
-    before(path, write)
+    before(path, *how)
 storage.replace_file = replace_file
 workers._local_cluster = lambda count: workers._thread_of_this_process()
 cli.main(["merge", sys.argv[2], sys.argv[3], "--bank", sys.argv[4], "--workers", "1"])

@@ -401,7 +401,8 @@ def test_a_bank_on_its_way_has_no_damage(hdr_folder: Path, whole: Path, hdrprep:
         if row["row"] is not None and row["row"] >= 4:
             row |= {"row": None, "clipped_values": None}
     write_patches(bank, rows)
-    write_commit(open_storage(bank), "shard", patch_table(waiting))
+    with BankWriter.open(bank) as writer:
+        write_commit(writer.begin(), "shard", patch_table(waiting))
     for name in ("hdr/c/2/0/0/0", "ldr/c/2/0/0/0", "patch_id/c/2"):
         (bank / name).unlink()
     found = verified(hdrprep, bank)
