@@ -94,10 +94,23 @@ class Workers:
             future = self._next(client, finished)
             submit(islice(waiting, max(0, self._window(client) - len(running) + 1)))
             _, task = running.pop(future.key)
-            error = future.exception()
+            result, error = self._take(future)
             if isinstance(error, BankError | OutputError):  # no fault of the task, and no use in the others
                 raise error
-            yield task, future.result() if error is None else None, error
+            yield task, result, error
+
+    def _take(self, future: Future[Any]) -> tuple[Any, BaseException | None]:
+        """Return the result of a finished future, or the error that it ended in. Raises ClusterError."""
+        try:
+            error = future.exception()
+            return (future.result() if error is None else None), error
+        except CancelledError as cancelled:  # the scheduler went away before it handed the result over
+            raise self._gone() from cancelled
+
+    def _gone(self) -> ClusterError:
+        return ClusterError(
+            f"the Dask scheduler at {self._address} is gone; start it again and repeat the command, which resumes"
+        )
 
     def _next(self, client: Client, finished: SimpleQueue[Future[Any]]) -> Future[Any]:
         """Wait for a future to finish, and say so where there is nobody to work on it. Raises ClusterError."""
@@ -111,10 +124,7 @@ class Workers:
                     told = True
                 continue
             if future.cancelled():
-                raise ClusterError(
-                    f"the Dask scheduler at {self._address} is gone; "
-                    "start it again and repeat the command, which resumes"
-                )
+                raise self._gone()
             return future
 
     def close(self) -> None:

@@ -53,11 +53,14 @@ def write_attributes(storage: Storage, attributes: dict[str, Any]) -> None:
     storage.write(METADATA, json.dumps(group, indent=2).encode())
 
 
-def read_table(storage: Storage, name: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+def read_table(
+    storage: Storage, name: str, schema: pa.Schema, columns: list[str] | None = None, to_write: bool = False
+) -> pa.Table:
     """Return a bank's table, all columns or the named ones.
 
     Columns that an earlier version did not write yet read as null. Raises BankDamaged where the table cannot be read,
-    or lacks what every version writes.
+    or lacks what every version writes; BankVersionError where it is read `to_write` it anew, and has columns that would
+    be lost.
     """
     wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns])
     key = table_key(name)
@@ -65,6 +68,12 @@ def read_table(storage: Storage, name: str, schema: pa.Schema, columns: list[str
         with pq.ParquetFile(pa.BufferReader(storage.read(key)), page_checksum_verification=True) as file:
             present = file.schema_arrow.names
             missing = missing_columns(name, present, wanted.names)
+            unknown = sorted(set(present) - set(schema.names))
+            if to_write and unknown:
+                raise BankVersionError(
+                    f"the table {storage}/{key} has the column {unknown[0]}, which this version would lose; write to "
+                    "the bank with the version that made it, or a later one"
+                )
             if missing:
                 raise BankDamaged(f"the table {storage}/{key} has no column {missing[0]}, it is damaged or was changed")
             return complete(file.read([column for column in wanted.names if column in present]), wanted)

@@ -39,7 +39,7 @@ class BankWriter:
         self._lock = lock
         self._turn: Turn | None = None
         self.sources, self.patches = (
-            schema.empty_table() if name in lost else read_table(storage, name, schema)
+            schema.empty_table() if name in lost else read_table(storage, name, schema, to_write=True)
             for name, schema in (("sources", SOURCES_SCHEMA), ("patches", PATCHES_SCHEMA))
         )
 

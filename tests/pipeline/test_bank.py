@@ -233,6 +233,18 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_debris(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_table_with_columns_of_a_later_version_is_read_and_not_written(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank")
+    file = bank / "tables" / "patches.parquet"
+    written = pq.read_table(file)
+    pq.write_table(written.append_column("sharpness", pa.nulls(written.num_rows, pa.float64())), file)
+    before = file.read_bytes()
+    assert BankReader(bank).patches().schema == PATCHES_SCHEMA
+    with pytest.raises(BankVersionError, match="the column sharpness, which this version would lose"):
+        BankWriter.open(bank)
+    assert file.read_bytes() == before
+
+
 def test_a_collision_of_patch_ids_is_refused(tmp_path: Path) -> None:
     bank = make_bank(tmp_path / "bank")
     write_commit(
