@@ -103,6 +103,8 @@ class Workers:
         """Return the result of a finished future, or the error that it ended in. Raises ClusterError."""
         try:
             error = future.exception()
+            if isinstance(error, CancelledError):
+                raise error
             return (future.result() if error is None else None), error
         except CancelledError as cancelled:  # the scheduler went away before it handed the result over
             raise self._gone() from cancelled
