@@ -97,6 +97,10 @@ def _stepping(call: Callable[..., Any], name: str, bank: str, reach: Reach) -> C
         place = _place(arguments[1] if name in {"replace", "rename", "link"} else arguments[0], named.get("dir_fd"))
         if place.startswith(bank) and _changes(name, arguments, named):
             reach(f"{name} {place[len(bank) :] or '/'}")
+            if name == "fill":  # the file is there, and empty, before its content is
+                file = call(*arguments, **named)
+                reach(f"filling {place[len(bank) :]}")
+                return file
         return call(*arguments, **named)
 
     return step
