@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.pipeline.banks import assert_same_bank, table  # noqa: E402
 from tests.pipeline.kill_points import check_reader  # noqa: E402
+from tests.pipeline.killing import workers_of  # noqa: E402
 
 
 class Killing:
@@ -73,11 +74,7 @@ class Killing:
         elif what == "driver":
             os.kill(process.pid, signal.SIGKILL)
         else:
-            workers = [
-                int(child)
-                for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-            ]
+            workers = workers_of(process)
             if not workers:
                 return 0
             os.kill(self.dice.choice(workers), signal.SIGKILL)

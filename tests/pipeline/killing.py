@@ -10,6 +10,7 @@ import io
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,13 @@ def sitecustomize_folder(folder: Path) -> Path:
         "arm_by_environment()\n"
     )
     return folder
+
+
+def workers_of(process: subprocess.Popen[Any]) -> list[int]:
+    """Return the worker processes that a driver, or a `dask worker`, has started; any of its threads may have."""
+    lists = Path(f"/proc/{process.pid}/task").glob("*/children")
+    children = [child for children in lists for child in children.read_text().split()]
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def arm_by_environment() -> None:

@@ -17,6 +17,7 @@ from pipeline import versions, workers
 from pipeline.logs import log
 from tests.pipeline.banks import assert_same_bank, assert_same_patches, table
 from tests.pipeline.conftest import Result
+from tests.pipeline.killing import workers_of
 
 Command = Callable[..., Result]
 ROOT = Path(__file__).parents[2]
@@ -108,12 +109,6 @@ def wait_for_work(bank: Path, process: subprocess.Popen[str]) -> None:
     assert process.poll() is None
 
 
-def workers_of(process: subprocess.Popen[bytes]) -> list[int]:
-    """The processes in which a worker works; its own only watches over them."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-
-
 def test_workers_started_by_hand_give_what_a_local_one_gives_in_any_order_and_in_parts(
     cluster: Cluster, reference: Path, hdr_folder: Path, hdrprep: Command, tmp_path: Path
 ) -> None:
@@ -139,8 +134,8 @@ def test_the_work_of_a_worker_that_is_killed_is_done_elsewhere(
     if lost == "machine":
         kill_all(cluster.workers[0])
     else:  # another one is started in its place
-        for worker in workers_of(cluster.workers[0]):
-            os.kill(worker, signal.SIGKILL)
+        (worker,) = workers_of(cluster.workers[0])
+        os.kill(worker, signal.SIGKILL)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
     assert set(table(bank, "sources")["status"].to_pylist()) == {"ok"}
