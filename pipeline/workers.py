@@ -214,6 +214,13 @@ def _local_cluster(workers: int) -> LocalCluster:
             # A source whose decoder kills its worker is tried once more and then given up; the default is four workers.
             "distributed.scheduler.allowed-failures": 1,
             "distributed.worker.multiprocessing-method": "spawn",
+            # Dask's own setting returns freed memory to the system at once, and a worker that renders patches would ask
+            # for the same pages again and again.
+            "distributed.nanny.pre-spawn-environ": {
+                "OMP_NUM_THREADS": "1",
+                "MKL_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+            },
             # Ctrl-C reaches every process of the terminal; the driver alone answers it and stops the workers.
             "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
         }
