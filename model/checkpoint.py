@@ -49,6 +49,7 @@ class RunState(BaseModel):
     sampler: SamplerState
     settings: TrainSettings
     bank_fingerprint: str
+    vgg_fingerprint: str | None = None  # None where the loss has no perceptual terms
     best_validation: float | None = None  # the lowest mean loss so far
     versions: dict[str, str]
 

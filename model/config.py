@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from model.color import ALPHA
 from model.layers import EPSILON
+from model.losses import HdrWeights
 from model.unet import Architecture
 from pipeline.errors import ConfigError, UsageError
 
 SECTION = "train"  # of the project's YAML files; their other sections are the pipeline's
 
 # Another value of one of these would make another run out of a resumed one.
-FIXED = ("seed", "batch_size", "width", "alpha", "epsilon")
+FIXED = (
+    *("seed", "batch_size", "width", "alpha", "epsilon"),
+    *("reconstruction_weight", "perceptual_weight", "vgg_weight", "style_weight", "vgg_depth", "vgg_scale"),
+)
 
 
 class TrainSettings(BaseModel):
@@ -37,6 +41,16 @@ class TrainSettings(BaseModel):
     width: int = Field(default=64, ge=1, le=1024)  # channels of the first layer; Fig. 6 and the authors' code
     alpha: float = Field(default=ALPHA, ge=0.0, lt=1.0)  # T at which the mask begins to fall; Fig. 2
     epsilon: float = Field(default=EPSILON, gt=0.0, le=1.0)  # guards the division of Eq. 4
+
+    # Loss: reconstruction_weight L_r + perceptual_weight (vgg_weight L_v + style_weight L_s); Eq. 5 and 7
+    reconstruction_weight: float = Field(default=6.0, ge=0.0, le=1e6)  # lambda_1; Section 3.2
+    perceptual_weight: float = Field(default=1.0, ge=0.0, le=1e6)  # lambda_2; Section 3.2; 0: no VGG is needed
+    vgg_weight: float = Field(default=1.0, ge=0.0, le=1e6)  # lambda_3; Section 3.2
+    style_weight: float = Field(default=120.0, ge=0.0, le=1e6)  # lambda_4; Section 3.2
+    vgg: str | None = Field(default=None, min_length=1)  # file of VGG's weights; None: torchvision's, downloaded once
+    vgg_depth: Literal[16, 19] = 19  # Section 3.2; 16 in the authors' code
+    # Factors of the features after pool1, pool2, pool3; None: 1 for torchvision's file, 1 / their mean for any other
+    vgg_scale: tuple[float, float, float] | None = None
 
     # Data
     validation_patches: int = Field(default=256, ge=1)  # read at each validation, at most
@@ -59,7 +73,19 @@ class TrainSettings(BaseModel):
     def _check_together(self) -> Self:
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError("both betas must be in [0, 1)")
+        if self.vgg_scale is not None and not all(0.0 < factor <= 1e6 for factor in self.vgg_scale):
+            raise ValueError("the factors of vgg_scale must be above 0")
+        if self.reconstruction_weight == 0.0 and not self.perceptual():
+            raise ValueError("the weights of the loss leave nothing to minimise")
         return self
+
+    def perceptual(self) -> bool:
+        """Say whether the loss has perceptual terms, which need VGG."""
+        return self.perceptual_weight > 0.0 and (self.vgg_weight > 0.0 or self.style_weight > 0.0)
+
+    def hdr_weights(self) -> HdrWeights:
+        """Return the weights of Eq. 5 and 7."""
+        return HdrWeights(self.reconstruction_weight, self.perceptual_weight, self.vgg_weight, self.style_weight)
 
     def architecture(self) -> Architecture:
         """Return what is stored beside the weights."""

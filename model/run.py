@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
@@ -29,10 +28,12 @@ from model.data import (
     to_example,
 )
 from model.errors import TrainingError
-from model.losses import reconstruction_loss
+from model.losses import Loss, hdr_loss
 from model.unet import SIDE, MaskedUNet
+from model.vgg import Vgg
+from model.vgg_weights import fingerprint, load_vgg
 from pipeline.bank import BankReader
-from pipeline.errors import HdrprepError
+from pipeline.errors import HdrprepError, UsageError
 
 MOST_WORKERS = 8  # processes that read for a GPU where nothing else is said
 
@@ -50,6 +51,7 @@ class Run:
     validation: PatchIndex
     network: MaskedUNet
     optimizer: Adam
+    vgg: Vgg | None  # None where the loss has no perceptual terms
     step: int = 0
     best_validation: float | None = None
     _validation_loader: DataLoader[Any] | None = field(default=None, repr=False)
@@ -59,14 +61,14 @@ class Run:
         batches = Batches(self.order, self.settings.batch_size, self.step, self.settings.steps)
         return _read(self._loader(self.order.index, batches))
 
-    def update(self, batch: Batch) -> Tensor:
-        """Take one step of Adam and return the loss before it, a number still on the device."""
+    def update(self, batch: Batch) -> Loss:
+        """Take one step of Adam and return the loss before it, numbers still on the device."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.step += 1
-        return loss.detach()
+        return Loss(loss.total.detach(), {name: term.detach() for name, term in loss.terms.items()})
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -77,7 +79,7 @@ class Run:
             self._validation_loader = self._loader(self.validation, batches)
         total = 0.0
         for batch in _read(self._validation_loader):
-            total += float(self._loss(batch)) * len(batch.patch_ids)
+            total += float(self._loss(batch).total) * len(batch.patch_ids)
         loss = total / len(self.validation)
         if self.best_validation is None or loss < self.best_validation:
             self.best_validation = loss
@@ -104,13 +106,14 @@ class Run:
             sampler=self.order.state(self.step * self.settings.batch_size),
             settings=self.settings,
             bank_fingerprint=self.bank_fingerprint,
+            vgg_fingerprint=None if self.vgg is None else fingerprint(self.vgg),
             best_validation=self.best_validation,
             versions=versions(),
         )
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def _loss(self, batch: Batch) -> Loss:
         T, H, M = to_example(batch, self.device, self.settings.alpha)
-        return reconstruction_loss(self.network(T, M), H, M)
+        return hdr_loss(self.network(T, M), H, M, self.settings.hdr_weights(), self.vgg)
 
     def _loader(self, index: PatchIndex, batches: Iterable[list[int]]) -> DataLoader[Any]:
         workers = self.settings.workers
@@ -144,11 +147,26 @@ def build(bank: str, out: Path, settings: TrainSettings, device: torch.device) -
         validation=sides.validation,
         network=network,
         optimizer=Adam(network.parameters(), lr=settings.learning_rate, betas=settings.betas),
+        vgg=prepare_vgg(settings, device),
     )
+
+
+def prepare_vgg(settings: TrainSettings, device: torch.device) -> Vgg | None:
+    """Return the VGG of the perceptual terms on the device, None where the loss has none."""
+    if not settings.perceptual():
+        return None
+    file = None if settings.vgg is None else Path(settings.vgg)
+    vgg = load_vgg(settings.vgg_depth, file, settings.vgg_scale)
+    return vgg.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def resume(run: Run, checkpoint: Path, state: RunState) -> None:
     """Bring a fresh run to where a checkpoint was written."""
+    if run.vgg is not None and fingerprint(run.vgg) != state.vgg_fingerprint:
+        raise UsageError(
+            "the run was made with other weights of VGG: name their file with --vgg to resume it, "
+            "or start another run with another --out"
+        )
     run.step = run.order.taken(state.sampler) // run.settings.batch_size
     restore(checkpoint, run.network, run.optimizer)
     run.best_validation = state.best_validation

@@ -1,8 +1,8 @@
 """What a run tells about itself: a line of progress, metrics.jsonl, TensorBoard.
 
-metrics.jsonl has one line a step: step, epoch, loss (mean over the batch, Eq. 6), lr (learning rate of Adam), and
-validation_loss on the steps that end with a validation. It holds nothing that depends on the clock: a resumed run
-writes the same lines as one that was never stopped.
+metrics.jsonl has one line a step: step, epoch, loss (weighted sum, mean over the batch), its terms by name before their
+weights, lr (learning rate of Adam), and validation_loss on the steps that end with a validation. It holds nothing that
+depends on the clock: a resumed run writes the same lines as one that was never stopped.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from model.command import say
 from model.errors import TrainingError
+from model.losses import Loss
 from pipeline.bank.files import replace_file
 
 METRICS = "metrics.jsonl"
@@ -38,12 +39,16 @@ class StepRecord:
     epoch: int
     patches: tuple[int, ...]  # their patch_ids
     lr: float
-    loss: Tensor
+    loss: Loss
     validation_loss: float | None = None
 
-    def line(self, loss: float) -> str:
+    def values(self) -> Tensor:
+        """Return loss and terms, (1 + terms,)."""
+        return torch.stack([self.loss.total, *self.loss.terms.values()])
+
+    def line(self, loss: float, terms: dict[str, float]) -> str:
         """Return the line of metrics.jsonl."""
-        content = {"step": self.step, "epoch": self.epoch, "loss": loss, "lr": self.lr}
+        content = {"step": self.step, "epoch": self.epoch, "loss": loss, **terms, "lr": self.lr}
         if self.validation_loss is not None:
             content["validation_loss"] = self.validation_loss
         return json.dumps(content) + "\n"
@@ -57,6 +62,7 @@ class RunLog:
         self._log_every, self._lazy, self._steps = log_every, lazy, steps
         self._pending: list[StepRecord] = []
         self._losses: list[float] = []  # since the last report
+        self._terms: dict[str, float] = {}  # their sums, likewise
         self._patches = 0  # likewise
         self._seconds = 0.0  # likewise, without pauses
         self._since = time.monotonic()
@@ -99,13 +105,13 @@ class RunLog:
         """Write all records down. Raises TrainingError if a loss is not a number; nothing was saved since then."""
         if not self._pending:
             return
-        losses = torch.stack([record.loss for record in self._pending]).tolist()
-        for record, loss in zip(self._pending, losses, strict=True):
-            self._write(record, loss)
+        values = torch.stack([record.values() for record in self._pending]).tolist()
+        for record, (loss, *terms) in zip(self._pending, values, strict=True):
+            self._write(record, loss, dict(zip(record.loss.terms, terms, strict=True)))
         self._metrics.flush()
         self._pending.clear()
 
-    def _write(self, record: StepRecord, loss: float) -> None:
+    def _write(self, record: StepRecord, loss: float, terms: dict[str, float]) -> None:
         if not math.isfinite(loss):
             ids = ", ".join(map(str, record.patches))
             raise TrainingError(
@@ -113,8 +119,9 @@ class RunLog:
                 "lower train.learning_rate, or look at these patches"
             )
         self.last_loss = loss
-        self._metrics.write(record.line(loss))
+        self._metrics.write(record.line(loss, terms))
         self._losses.append(loss)
+        self._terms = {name: self._terms.get(name, 0.0) + term for name, term in terms.items()}
         self._patches += len(record.patches)
         if record.validation_loss is not None:
             self._board.add_scalar("loss/validation", record.validation_loss, record.step)
@@ -127,11 +134,14 @@ class RunLog:
     def _report(self, record: StepRecord) -> None:
         mean, speed = sum(self._losses) / len(self._losses), self._speed()
         self._board.add_scalar("loss/train", mean, record.step)
+        for name, term in self._terms.items():
+            self._board.add_scalar(f"loss/{name}", term / len(self._losses), record.step)
         self._board.add_scalar("learning_rate", record.lr, record.step)
         self._board.add_scalar("patches_per_second", speed, record.step)
         if self._bar.disable:
             say(f"step {record.step}/{self._steps}  epoch {record.epoch}  loss {mean:.6f}  {speed:.2f} patches/s")
         self._losses.clear()
+        self._terms.clear()
         self._patches, self._seconds, self._since = 0, 0.0, time.monotonic()
 
     def _speed(self) -> float:

@@ -1,6 +1,8 @@
 """Train the network from a bank: `python -m model.train --bank patches.zarr --out runs/first`.
 
-Adam on the reconstruction loss (Santos et al. 2020, Eq. 6), at a constant rate, on patches as they are.
+Adam on the loss of Santos et al. 2020, Eq. 5, at a constant rate, on patches as they are. Its perceptual terms need the
+weights of VGG-19: `--vgg FILE`, or torchvision's, which are downloaded once; `--set train.perceptual_weight=0` trains
+without them.
 
 A run that was stopped or killed goes on from its last checkpoint with `--resume`. On a CPU its losses are then the same
 numbers, to the last bit, as those of a run that was never stopped (with the same machine, number of threads and version
@@ -44,6 +46,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, help="patches a step (default: 4)")
     parser.add_argument("--seed", type=int, help="of the initial weights and the order of patches (default: 0)")
     parser.add_argument("--workers", type=int, help="processes that read (default: none for a CPU, up to 8 for a GPU)")
+    parser.add_argument("--vgg", metavar="FILE", help="weights of VGG (default: torchvision's, downloaded once)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file; its section `train` is read")
     parser.add_argument("--set", action="append", default=[], metavar="train.KEY=VALUE", help="any other setting")
@@ -82,6 +85,7 @@ def prepare(options: argparse.Namespace) -> Run:
         raise UsageError(f"{out} holds no checkpoint to resume from: leave out --resume, or name another --out")
     state = load_state(checkpoints[-1]) if options.resume else None
     flags = {name: getattr(options, name) for name in ("steps", "batch_size", "seed", "workers")}
+    flags["vgg"] = None if options.vgg is None else str(Path(options.vgg).absolute())  # for a resume from elsewhere
     settings = resolve(options.config, options.set, flags, None if state is None else state.settings)
     run = build(options.bank, out, settings, pick_device(options.device))
     if state is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.config import FIXED, TrainSettings, resolve
+from model.losses import HdrWeights
 from model.unet import Architecture
 from pipeline.errors import ConfigError, UsageError
 
@@ -16,6 +17,20 @@ def test_defaults_are_the_papers() -> None:
     assert (settings.learning_rate, settings.betas, settings.batch_size) == (2e-4, (0.9, 0.999), 4)
     assert (settings.alpha, settings.epsilon, settings.width) == (0.96, 1e-6, 64)
     assert settings.architecture() == Architecture()
+
+
+def test_weights_of_the_loss_are_the_papers_and_reach_it() -> None:
+    assert TrainSettings().hdr_weights() == HdrWeights(reconstruction=6.0, perceptual=1.0, vgg=1.0, style=120.0)
+    settings = TrainSettings(reconstruction_weight=1, perceptual_weight=2, vgg_weight=3, style_weight=4)
+    assert settings.hdr_weights() == HdrWeights(reconstruction=1, perceptual=2, vgg=3, style=4)
+
+
+def test_vgg_is_needed_where_a_perceptual_term_has_weight() -> None:
+    assert TrainSettings().perceptual()
+    assert TrainSettings(vgg_weight=0).perceptual()
+    assert TrainSettings(style_weight=0).perceptual()
+    assert not TrainSettings(perceptual_weight=0).perceptual()
+    assert not TrainSettings(vgg_weight=0, style_weight=0).perceptual()
 
 
 def test_settings_of_the_network_reach_it() -> None:
@@ -62,6 +77,11 @@ def test_lists_can_be_set() -> None:
         ("train: {steps: true}", "train.steps = True: a number is asked for"),
         ("train: {learning_rate: .nan}", "train.learning_rate = nan: input should be a finite number"),
         ("train: {betas: [0.9, 1.0]}", "train: both betas must be in"),
+        ("train: {style_weight: -1}", "train.style_weight = -1"),
+        ("train: {vgg_depth: 18}", "train.vgg_depth = 18"),
+        ("train: {vgg_scale: [1.0, 0.0, 1.0]}", "train: the factors of vgg_scale must be above 0"),
+        ("train: {vgg_scale: [1.0]}", "train.vgg_scale = [1.0]"),
+        ("train: {reconstruction_weight: 0, perceptual_weight: 0}", "leave nothing to minimise"),
         ("train: [steps]", "section train must hold settings"),
         ("train: {", "is not YAML"),
         ("- steps", "section train must hold settings"),
@@ -88,7 +108,14 @@ def test_assignments_of_another_form_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("name", FIXED)
 def test_a_resumed_run_cannot_become_another_one(name: str) -> None:
-    other = {"seed": 1, "batch_size": 2, "width": 2, "alpha": 0.5, "epsilon": 0.5}
+    other = {"seed": 1, "batch_size": 2, "width": 2, "alpha": 0.5, "epsilon": 0.5} | {
+        "reconstruction_weight": 1.0,
+        "perceptual_weight": 0.5,
+        "vgg_weight": 2.0,
+        "style_weight": 1.0,
+        "vgg_depth": 16,
+        "vgg_scale": [1.0, 1.0, 2.0],
+    }
     with pytest.raises(UsageError, match=f"the run was made with train.{name} = "):
         resolve(None, [f"train.{name}={other[name]}"], {}, TrainSettings())
 

@@ -16,11 +16,15 @@ import torch
 from safetensors.torch import load_file
 
 from model import run as run_module
+from model import vgg_weights
 from model.checkpoint import list_checkpoints, load_network, load_state
+from model.losses import Loss
 from model.train import main
+from tests.model.test_vgg import random_vgg
 from tests.model.toy_bank import change_attributes, make_bank, sources_on
 
 QUICK = ["--set", "train.width=2", "--set", "train.learning_rate=0.03", "--batch-size", "2", "--device", "cpu"]
+QUICK += ["--set", "train.perceptual_weight=0"]
 OFTEN = ["--set", "train.checkpoint_every=4", "--set", "train.validate_every=5", "--set", "train.log_every=10"]
 
 
@@ -213,9 +217,8 @@ def failing(capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, str
     status = main(command)
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    errors = [
-        line for line in stderr.splitlines() if not line.startswith(("Training on", "The bank has too few", "Resuming"))
-    ]
+    notices = ("Training on", "The bank has too few", "Resuming", "VGG-19 from", "Downloading")
+    errors = [line for line in stderr.splitlines() if not line.startswith(notices)]
     assert len(errors) == 1, stderr
     assert errors[0].startswith("Error: ")
     return status, errors[0]
@@ -325,7 +328,7 @@ def test_running_out_of_memory_names_the_remedy(
     def greedy(*_: object) -> torch.Tensor:
         return torch.empty(2**60, dtype=torch.uint8)
 
-    monkeypatch.setattr(run_module, "reconstruction_loss", greedy)
+    monkeypatch.setattr(run_module, "hdr_loss", greedy)
     status, message = failing(capsys, *arguments(bank, tmp_path))
     assert status == 1
     assert message == "Error: out of memory with 2 patches a step: lower --batch-size"
@@ -351,10 +354,10 @@ def test_a_run_that_diverges_saves_nothing_broken(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    loss: object,
+    loss: Callable[..., torch.Tensor],
     sentence: str,
 ) -> None:
-    monkeypatch.setattr(run_module, "reconstruction_loss", loss)
+    monkeypatch.setattr(run_module, "hdr_loss", lambda *tensors: Loss(loss(*tensors), {}))
     status, message = failing(capsys, *arguments(bank, tmp_path, "--set", "train.checkpoint_every=1"))
     assert status == 1
     assert sentence in message
@@ -377,3 +380,56 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
 ) -> None:
     (tmp_path / "file").write_text("")
     assert failing(capsys, *arguments(bank, tmp_path / "file" / "out"))[0] == 1
+
+
+PERCEPTUAL = ["--set", "train.perceptual_weight=1"]  # the last assignment wins
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights of the right shapes, which know nothing."""
+    file = tmp_path_factory.mktemp("vgg") / "vgg.pth"
+    torch.save(random_vgg(19).state_dict(), file)
+    return file
+
+
+def test_the_full_loss_is_told_by_its_terms_and_resumes_to_the_bit(
+    bank: Path, vgg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    settings = [*PERCEPTUAL, "--vgg", str(vgg), "--batch-size", "1", "--set", "train.validation_share=0"]
+    assert main(arguments(bank, whole, *settings, "--steps", "3")) == 0
+    assert capsys.readouterr().err.count(f"VGG-19 from {vgg} (not torchvision's file)") == 1
+    for line in lines(whole):
+        expected = 6.0 * line["reconstruction"] + line["vgg"] + 120.0 * line["style"]
+        assert line["loss"] == pytest.approx(expected, rel=1e-5)
+        assert min(line["reconstruction"], line["vgg"], line["style"]) > 0.0
+    assert main(arguments(bank, cut, *settings, "--steps", "2")) == 0
+    assert main(["--bank", str(bank), "--out", str(cut), "--device", "cpu", "--resume", "--steps", "3"]) == 0
+    assert [line["loss"] for line in lines(cut)] == [line["loss"] for line in lines(whole)]
+    other = tmp_path / "other.pth"
+    torch.save(random_vgg(19, seed=1).state_dict(), other)
+    capsys.readouterr()
+    command = ["--bank", str(bank), "--out", str(cut), "--device", "cpu", "--resume", "--steps", "4"]
+    status, message = failing(capsys, *command, "--vgg", str(other))
+    assert (status, "made with other weights of VGG: name their file with --vgg" in message) == (2, True)
+
+
+def test_the_loss_without_perceptual_terms_needs_no_vgg(reference: Path) -> None:
+    for line in lines(reference):
+        assert "vgg" not in line
+        assert line["loss"] == pytest.approx(6.0 * line["reconstruction"], rel=1e-6)
+
+
+def test_without_weights_of_vgg_one_sentence_names_both_remedies(
+    bank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    nowhere = vgg_weights.Published("http://127.0.0.1:9/vgg19-00000000.pth", "0" * 64)
+    monkeypatch.setitem(vgg_weights.PUBLISHED, 19, nowhere)
+    for more in ([], ["--vgg", str(tmp_path / "none.pth")]):
+        status, message = failing(capsys, *arguments(bank, tmp_path / "out", *PERCEPTUAL, *more))
+        assert status == 1
+        assert "--vgg" in message
+        assert "--set train.perceptual_weight=0" in message
+    assert not (tmp_path / "out").exists()
