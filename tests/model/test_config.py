@@ -19,9 +19,13 @@ def test_defaults_are_the_papers() -> None:
 
 
 def test_settings_of_the_network_reach_it() -> None:
-    assert TrainSettings(width=8, alpha=0.5, epsilon=0.1).architecture() == Architecture(
-        width=8, alpha=0.5, epsilon=0.1
-    )
+    values = {"preset": "official", "masking": "gated", "width": 8, "alpha": 0.5, "epsilon": 0.1}
+    assert TrainSettings.model_validate(values).architecture() == Architecture.model_validate(values)
+
+
+def test_alpha_is_the_presets_unless_it_is_given() -> None:
+    assert resolve(None, ["train.preset=official"], {}, None).alpha == 0.95
+    assert resolve(None, ["train.preset=official", "train.alpha=0.9"], {}, None).alpha == 0.9
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -63,6 +67,9 @@ def test_lists_can_be_set() -> None:
         ("train: {learning_rate: .nan}", "train.learning_rate = nan: input should be a finite number"),
         ("train: {betas: [0.9, 1.0]}", "train: both betas must be in"),
         ("train: {validation_share: 0.6, test_share: 0.5}", "train: validation_share and test_share leave nothing"),
+        ("train: {preset: other}", "train.preset = 'other': input should be 'paper' or 'official'"),
+        ("train: {preset: [paper]}", "train.preset = ['paper']: input should be 'paper' or 'official'"),
+        ("train: {masking: soft}", "train.masking = 'soft': input should be 'feature', 'input', 'none' or 'gated'"),
         ("train: [steps]", "section train must hold settings"),
         ("train: {", "is not YAML"),
         ("- steps", "section train must hold settings"),
@@ -92,6 +99,8 @@ def test_a_resumed_run_cannot_become_another_one(name: str) -> None:
     other = {"seed": 1, "batch_size": 2, "width": 2, "alpha": 0.5, "epsilon": 0.5} | {
         "validation_share": 0.5,
         "test_share": 0.5,
+        "preset": "official",
+        "masking": "gated",
     }
     with pytest.raises(UsageError, match=f"the run was made with train.{name} = "):
         resolve(None, [f"train.{name}={other[name]}"], {}, TrainSettings())
