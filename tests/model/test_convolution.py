@@ -96,8 +96,7 @@ def test_the_2x2_form_is_what_large_pictures_get(monkeypatch: pytest.MonkeyPatch
 def test_kernels_of_one_tap_by_hand() -> None:
     W = torch.zeros(1, 1, 3, 3)
     W[..., 0, 2] = 1.0  # reads the pixel above and right
-    # Of the four places in a doubled pixel, by column, then row: the upper ones read the row above.
-    upper_left, lower_left, upper_right, lower_right = four_kernels(W)[:, 0]
+    upper_left, upper_right, lower_left, lower_right = four_kernels(W)[:, 0]
     assert upper_left.tolist() == [[0, 1], [0, 0]]  # pixels (i - 1, i) x (j - 1, j)
     assert lower_left.tolist() == [[0, 1], [0, 0]]  # pixels (i, i + 1) x (j - 1, j)
     assert upper_right.tolist() == [[0, 1], [0, 0]]  # pixels (i - 1, i) x (j, j + 1)
