@@ -5,9 +5,9 @@
 
 CPU: random weights of width 64, 512x512 pixels. A forward pass, and a training step (forward, masked l1 loss, backward;
 no VGG, no optimiser) of one patch. Both networks are measured in turns in one process, in CPU seconds of that process
-(`time.process_time`): the median over the rounds, after one to warm up. Peak memory is that of a fresh process for each,
-less what it held before the pass. `--large` adds forward passes of 2944x2176 pixels, each in a process of its own; the
-literal twin needs about 10 GB and two minutes.
+(`time.process_time`): the median over the rounds, after one to warm up. Peak memory is that of a fresh process for
+each, less what it held before the pass. `--large` adds forward passes of 2944x2176 pixels, each in a process of its
+own; the literal twin needs about 10 GB and two minutes.
 
 GPU: patches of 512x512 pixels a second in bfloat16 autocast, at each batch size, forward and training step, beside the
 floor: the arithmetic that the quick forms leave, at the given rate of the GPU (TFLOP/s in bfloat16).
@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,8 @@ def on_cpu(options: argparse.Namespace) -> dict[str, Any]:
     """Return CPU seconds and peak memory of both networks."""
     T, M = photograph(options.preset, *SIZE, batch=1)
     networks = {name: build(name, options) for name in ("literal", "ours")}
-    forward = {name: (lambda network=network: infer(network, T, M)) for name, (network, _) in networks.items()}
-    step = {name: (lambda n=network, p=weights: train(n, p, T, M)) for name, (network, weights) in networks.items()}
+    forward = {name: partial(infer, network, T, M) for name, (network, _) in networks.items()}
+    step = {name: partial(train, network, weights, T, M) for name, (network, weights) in networks.items()}
     with torch.inference_mode():
         expected, found = (network(T, M) for network, _ in networks.values())
     figures: dict[str, Any] = {
@@ -112,11 +113,8 @@ def on_gpu(options: argparse.Namespace) -> dict[str, Any]:
         network, weights = build(name, options)
         for batch in options.batches:
             T, M = photograph(options.preset, *SIZE, batch, options.device)
-            work_of: dict[str, Callable[[], object]] = {
-                "forward": lambda n=network, t=T, m=M: infer(n, t, m),
-                "training_step": lambda n=network, w=weights, t=T, m=M: train(n, w, t, m),
-            }
-            figures[f"{name}_batch_{batch}"] = {k: rate(work_of[k], batch, floors[k], options) for k in work_of}
+            works = {"forward": partial(infer, network, T, M), "training_step": partial(train, network, weights, T, M)}
+            figures[f"{name}_batch_{batch}"] = {k: rate(works[k], batch, floors[k], options) for k in works}
     return figures
 
 

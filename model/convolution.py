@@ -79,7 +79,7 @@ def four_kernels(W: Tensor) -> Tensor:
         left = [tap for first, second, third in taps for tap in (first, second + third)]
         right = [tap for first, second, third in taps for tap in (first + second, third)]
         kernels += [torch.stack(left, dim=1), torch.stack(right, dim=1)]  # (C_out, 4, C) each
-    return torch.cat(kernels).unflatten(1, (2, 2)).permute(0, 3, 1, 2)  # channels-last
+    return torch.cat(kernels).reshape(4 * W.shape[0], 2, 2, W.shape[1]).permute(0, 3, 1, 2)  # channels-last
 
 
 def interleave(y: Tensor) -> Tensor:
