@@ -13,14 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from model.color import ALPHA
 from model.layers import EPSILON
 from model.losses import HdrWeights
-from model.unet import Architecture
+from model.unet import Architecture, Masking, PresetName, with_preset
 from pipeline.errors import ConfigError, UsageError
 
 SECTION = "train"  # of the project's YAML files; their other sections are the pipeline's
 
 # Another value of one of these would make another run out of a resumed one.
 FIXED = (
-    *("seed", "batch_size", "width", "alpha", "epsilon"),
+    *("seed", "batch_size", "preset", "masking", "width", "alpha", "epsilon"),
     *("reconstruction_weight", "perceptual_weight", "vgg_weight", "style_weight", "vgg_depth", "vgg_scale"),
 )
 
@@ -38,8 +38,10 @@ class TrainSettings(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63)  # of the initial weights and of the order of patches
 
     # Network and mask
+    preset: PresetName = "paper"  # `official`: the network of the authors' released code
+    masking: Masking = "feature"  # FMask; `input` IMask, `none` SConv, `gated` GConv; Table 2
     width: int = Field(default=64, ge=1, le=1024)  # channels of the first layer; Fig. 6 and the authors' code
-    alpha: float = Field(default=ALPHA, ge=0.0, lt=1.0)  # T at which the mask begins to fall; Fig. 2
+    alpha: float = Field(default=ALPHA, ge=0.0, lt=1.0)  # T at which the mask begins to fall; Fig. 2, official: 0.95
     epsilon: float = Field(default=EPSILON, gt=0.0, le=1.0)  # guards the division of Eq. 4
 
     # Loss: reconstruction_weight L_r + perceptual_weight (vgg_weight L_v + style_weight L_s); Eq. 5 and 7
@@ -69,6 +71,11 @@ class TrainSettings(BaseModel):
             raise ValueError("a number is asked for")  # pydantic's own takes no TypeError
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _take_alpha_from_preset(cls, values: Any) -> Any:
+        return with_preset(values)
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
@@ -89,7 +96,9 @@ class TrainSettings(BaseModel):
 
     def architecture(self) -> Architecture:
         """Return what is stored beside the weights."""
-        return Architecture(width=self.width, alpha=self.alpha, epsilon=self.epsilon)
+        return Architecture(
+            preset=self.preset, masking=self.masking, width=self.width, alpha=self.alpha, epsilon=self.epsilon
+        )
 
 
 def resolve(

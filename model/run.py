@@ -29,7 +29,7 @@ from model.data import (
 )
 from model.errors import TrainingError
 from model.losses import Loss, hdr_loss
-from model.unet import SIDE, MaskedUNet
+from model.unet import MaskedUNet
 from model.vgg import Vgg
 from model.vgg_weights import fingerprint, load_vgg
 from pipeline.bank import BankReader
@@ -126,12 +126,7 @@ def build(bank: str, out: Path, settings: TrainSettings, device: torch.device) -
     """Open the bank and make a run of no steps yet."""
     reader = BankReader(bank)
     sides = split_bank(reader, settings.validation_patches)
-    size = reader.pair(int(sides.train.rows[0]))[1].shape[0]
-    if size % SIDE:
-        raise TrainingError(
-            f"the patches of {bank} have {size}x{size} pixels, and the network needs a multiple of {SIDE}: "
-            "ingest them again with --patch-size 512"
-        )
+    reader.pair(int(sides.train.rows[0]))  # a bank that lost its pixels is found out before anything is written
     network = MaskedUNet(settings.architecture())
     network.initialise(settings.seed)
     # Channels-last is the faster layout for convolutions on CPUs and GPUs alike; it changes no number's meaning.

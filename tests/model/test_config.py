@@ -34,9 +34,13 @@ def test_vgg_is_needed_where_a_perceptual_term_has_weight() -> None:
 
 
 def test_settings_of_the_network_reach_it() -> None:
-    assert TrainSettings(width=8, alpha=0.5, epsilon=0.1).architecture() == Architecture(
-        width=8, alpha=0.5, epsilon=0.1
-    )
+    values = {"preset": "official", "masking": "gated", "width": 8, "alpha": 0.5, "epsilon": 0.1}
+    assert TrainSettings.model_validate(values).architecture() == Architecture.model_validate(values)
+
+
+def test_alpha_is_the_presets_unless_it_is_given() -> None:
+    assert resolve(None, ["train.preset=official"], {}, None).alpha == 0.95
+    assert resolve(None, ["train.preset=official", "train.alpha=0.9"], {}, None).alpha == 0.9
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -82,6 +86,9 @@ def test_lists_can_be_set() -> None:
         ("train: {vgg_scale: [1.0, 0.0, 1.0]}", "train: the factors of vgg_scale must be above 0"),
         ("train: {vgg_scale: [1.0]}", "train.vgg_scale = [1.0]"),
         ("train: {reconstruction_weight: 0, perceptual_weight: 0}", "leave nothing to minimise"),
+        ("train: {preset: other}", "train.preset = 'other': input should be 'paper' or 'official'"),
+        ("train: {preset: [paper]}", "train.preset = ['paper']: input should be 'paper' or 'official'"),
+        ("train: {masking: soft}", "train.masking = 'soft': input should be 'feature', 'input', 'none' or 'gated'"),
         ("train: [steps]", "section train must hold settings"),
         ("train: {", "is not YAML"),
         ("- steps", "section train must hold settings"),
@@ -115,6 +122,8 @@ def test_a_resumed_run_cannot_become_another_one(name: str) -> None:
         "style_weight": 1.0,
         "vgg_depth": 16,
         "vgg_scale": [1.0, 1.0, 2.0],
+        "preset": "official",
+        "masking": "gated",
     }
     with pytest.raises(UsageError, match=f"the run was made with train.{name} = "):
         resolve(None, [f"train.{name}={other[name]}"], {}, TrainSettings())
