@@ -34,6 +34,7 @@ from model.config import TrainSettings
 from model.data import SamplerState
 from model.errors import CheckpointError
 from model.published import digest, read_published
+from model.schedule import Progress
 from model.unet import Architecture, MaskedUNet
 from pipeline.bank.files import replace_file
 from pipeline.errors import UsageError
@@ -58,6 +59,7 @@ class RunState(BaseModel):
     bank_fingerprint: str
     vgg_fingerprint: str | None = None  # None where the loss has no perceptual terms
     best_validation: float | None = None  # the lowest mean loss so far
+    progress: Progress = Progress()  # of the learning rate
     versions: dict[str, str]
 
 

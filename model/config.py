@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from model.color import ALPHA
 from model.layers import EPSILON
@@ -24,18 +33,27 @@ FIXED = (
     *("reconstruction_weight", "perceptual_weight", "vgg_weight", "style_weight", "vgg_depth", "vgg_scale"),
 )
 
+SWITCHES = ("compile", "deterministic")  # may be true or false
+
 
 class TrainSettings(BaseModel):
     """Section `train`. `every` counts steps; one step is one update of the weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    # Optimisation: Adam with a constant rate. Halving it on a plateau comes with the stages of training.
-    learning_rate: float = Field(default=2e-4, gt=0.0, le=1.0)  # per step; Santos et al. 2020, Section 4
+    # Optimisation: Adam
+    learning_rate: float = Field(default=2e-4, gt=0.0, le=1.0)  # of the first step; Santos et al. 2020, Section 4
     betas: tuple[float, float] = (0.9, 0.999)  # decay a step of Adam's two means, in [0, 1); Section 4
     batch_size: int = Field(default=4, ge=1)  # patches a step; Section 4
     steps: int = Field(default=250_000, ge=1)  # ten passes over the paper's 100,000 patches; it says "convergence"
     seed: int = Field(default=0, ge=0, lt=2**63)  # of the initial weights and of the order of patches
+
+    # Plateau of the validation loss, counted in validations; Section 4 halves the rate and gives no numbers
+    plateau_patience: int | None = Field(default=10, ge=1)  # without improvement, then the rate falls; None: never
+    plateau_factor: float = Field(default=0.5, gt=0.0, lt=1.0)  # by which it is multiplied; Section 4
+    plateau_improvement: float = Field(default=1e-3, ge=0.0, lt=1.0)  # share of the best loss that counts as one
+    minimum_rate: float = Field(default=1e-6, gt=0.0, le=1.0)  # below which it does not fall
+    stop_patience: int | None = Field(default=30, ge=1)  # without improvement, then training ends; None: never
 
     # Network and mask
     preset: PresetName = "paper"  # `official`: the network of the authors' released code
@@ -58,6 +76,12 @@ class TrainSettings(BaseModel):
     validation_patches: int = Field(default=256, ge=1)  # read at each validation, at most
     workers: int | None = Field(default=None, ge=0)  # processes that read; None: none for a CPU, up to 8 for a GPU
 
+    # Computing: none of it changes what is computed, but for the last digits
+    accumulate: int = Field(default=1, ge=1)  # parts in which each process takes its share of a step; for less memory
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the features; auto: bfloat16 on a GPU that has it
+    compile: Literal["auto"] | StrictBool = "auto"  # torch.compile; auto: not, it was slower on a CPU
+    deterministic: StrictBool = False  # the same numbers in each run on a GPU too, for less speed
+
     # Bookkeeping, in steps
     log_every: int = Field(default=50, ge=1)
     validate_every: int = Field(default=1000, ge=1)
@@ -66,8 +90,8 @@ class TrainSettings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_booleans(cls, value: object) -> object:
-        if isinstance(value, bool):
+    def _refuse_booleans(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and info.field_name not in SWITCHES:
             raise ValueError("a number is asked for")  # pydantic's own takes no TypeError
         return value
 
@@ -84,6 +108,10 @@ class TrainSettings(BaseModel):
             raise ValueError("the factors of vgg_scale must be above 0")
         if self.reconstruction_weight == 0.0 and not self.perceptual():
             raise ValueError("the weights of the loss leave nothing to minimise")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"{self.batch_size} patches a step cannot be accumulated in {self.accumulate} equal parts")
+        if self.minimum_rate > self.learning_rate:
+            raise ValueError(f"minimum_rate {self.minimum_rate} is above learning_rate {self.learning_rate}")
         return self
 
     def perceptual(self) -> bool:

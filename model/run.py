@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
+from model.arithmetic import choose_precision, compile_network
 from model.checkpoint import BEST, RunState, restore, save_checkpoint, save_weights, versions
 from model.command import say
 from model.config import TrainSettings
@@ -29,6 +31,9 @@ from model.data import (
 )
 from model.errors import TrainingError
 from model.losses import Loss, hdr_loss
+from model.panels import SHOWN, hdr_panel
+from model.processes import Processes, Share, check_shares, synchronise
+from model.schedule import Progress, after_validation, has_converged, learning_rate
 from model.unet import MaskedUNet
 from model.vgg import Vgg
 from model.vgg_weights import fingerprint, load_vgg
@@ -52,39 +57,76 @@ class Run:
     network: MaskedUNet
     optimizer: Adam
     vgg: Vgg | None  # None where the loss has no perceptual terms
+    processes: Processes
+    model: nn.Module  # the network itself, or what computes it in concert with other processes
+    precision: torch.dtype
     step: int = 0
     best_validation: float | None = None
+    progress: Progress = field(default_factory=Progress)
     _validation_loader: DataLoader[Any] | None = field(default=None, repr=False)
+    _shown: Batch | None = field(default=None, repr=False)
 
-    def batches(self) -> Iterator[Batch]:
-        """Read the batches of all steps to come."""
+    def batches(self) -> Iterator[tuple[Batch, ...]]:
+        """Read the batches of all steps to come: of each, the parts that are this process's."""
         batches = Batches(self.order, self.settings.batch_size, self.step, self.settings.steps)
-        return _read(self._loader(self.order.index, batches))
+        shares = Share(batches, self.processes, self.settings.accumulate)
+        parts = _read(self._loader(self.order.index, shares))
+        return zip(*[parts] * self.settings.accumulate, strict=True)
 
-    def update(self, batch: Batch) -> Loss:
-        """Take one step of Adam and return the loss before it, numbers still on the device."""
+    def update(self, parts: Sequence[Batch]) -> Loss:
+        """Take one step of Adam and return the loss before it, of the whole batch, numbers still on the device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(batch)
-        loss.total.backward()  # type: ignore[no-untyped-call]
+        losses = []
+        for number, part in enumerate(parts, start=1):
+            with synchronise(self.model, last=number == len(parts)):
+                loss = self._loss(part, self.model)
+                (loss.total / len(parts)).backward()  # type: ignore[no-untyped-call]
+            losses.append(Loss(loss.total.detach(), {name: term.detach() for name, term in loss.terms.items()}))
         self.optimizer.step()
         self.step += 1
-        return Loss(loss.total.detach(), {name: term.detach() for name, term in loss.terms.items()})
+        return mean_loss(losses, self.processes)
+
+    def rate(self) -> float:
+        """Return the learning rate of the next step."""
+        return learning_rate(self.settings, self.progress)
+
+    def has_converged(self) -> bool:
+        """Say whether training is to end before its last step."""
+        return has_converged(self.settings, self.progress)
 
     @torch.no_grad()
     def validate(self) -> float:
         """Return the mean loss over the validation patches; the weights are kept as the best ones if it is lowest."""
         if self._validation_loader is None:  # kept, so that its processes are started once
-            places, size = range(len(self.validation)), self.settings.batch_size
-            batches = [list(places[i : i + size]) for i in places[::size]]
+            places, size = range(len(self.validation)), self.part_size()
+            batches = [list(places[i : i + size]) for i in places[::size]][self.processes.rank :: self.processes.count]
             self._validation_loader = self._loader(self.validation, batches)
         total = 0.0
         for batch in _read(self._validation_loader):
-            total += float(self._loss(batch).total) * len(batch.patch_ids)
-        loss = total / len(self.validation)
+            total += float(self._loss(batch, self.network).total) * len(batch.patch_ids)
+        loss = float(self.processes.sum(torch.tensor(total, dtype=torch.float64))) / len(self.validation)
+        if self.step % self.settings.validate_every == 0:  # a last step's own would not be there in a longer run
+            self.progress = after_validation(self.settings, self.progress, loss)
         if self.best_validation is None or loss < self.best_validation:
             self.best_validation = loss
-            save_weights(self.out / BEST, self.network, self.state())
+            if self.processes.first:
+                save_weights(self.out / BEST, self.network, self.state())
         return loss
+
+    def part_size(self) -> int:
+        """Return how many patches a process takes at a time."""
+        return self.settings.batch_size // (self.settings.accumulate * self.processes.count)
+
+    @torch.no_grad()
+    def panel(self) -> Tensor:
+        """Return what the network makes of the first validation patches, (3, height, width) uint8, see `panels`."""
+        if self._shown is None:
+            dataset = BankDataset(self.bank, self.validation)
+            self._shown = next(_read(make_loader(dataset, [list(range(min(len(dataset), SHOWN)))], 0, pin=False)))
+        example = to_example(self._shown, self.device, self.settings.alpha)
+        return hdr_panel(*example, self._predict(self.network, example.T, example.M))
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -93,7 +135,8 @@ class Run:
                 f"step {self.step} made weights that are not finite numbers, nothing was saved: "
                 "lower train.learning_rate and resume from the checkpoint before"
             )
-        save_checkpoint(self.out, self.state(), self.network, self.optimizer, self.settings.keep_checkpoints)
+        if self.processes.first:
+            save_checkpoint(self.out, self.state(), self.network, self.optimizer, self.settings.keep_checkpoints)
 
     def epoch(self) -> int:
         """Return the pass over the training patches in which the next step begins."""
@@ -108,12 +151,18 @@ class Run:
             bank_fingerprint=self.bank_fingerprint,
             vgg_fingerprint=None if self.vgg is None else fingerprint(self.vgg),
             best_validation=self.best_validation,
+            progress=self.progress,
             versions=versions(),
         )
 
-    def _loss(self, batch: Batch) -> Loss:
+    def _loss(self, batch: Batch, model: nn.Module) -> Loss:
         T, H, M = to_example(batch, self.device, self.settings.alpha)
-        return hdr_loss(self.network(T, M), H, M, self.settings.hdr_weights(), self.vgg)
+        return hdr_loss(self._predict(model, T, M), H, M, self.settings.hdr_weights(), self.vgg)
+
+    def _predict(self, model: nn.Module, T: Tensor, M: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            Y: Tensor = model(T, M)
+        return Y
 
     def _loader(self, index: PatchIndex, batches: Iterable[list[int]]) -> DataLoader[Any]:
         workers = self.settings.workers
@@ -122,8 +171,20 @@ class Run:
         return make_loader(BankDataset(self.bank, index), batches, workers, pin=self.device.type == "cuda")
 
 
-def build(bank: str, out: Path, settings: TrainSettings, device: torch.device) -> Run:
-    """Open the bank and make a run of no steps yet."""
+def mean_loss(losses: Sequence[Loss], processes: Processes) -> Loss:
+    """Return the mean of a step's losses over its parts and the processes."""
+    names = ("total", *losses[0].terms)
+    values = torch.stack([torch.stack([loss.total, *loss.terms.values()]) for loss in losses]).mean(dim=0)
+    total, *terms = (processes.sum(values) / processes.count).unbind()
+    return Loss(total, dict(zip(names[1:], terms, strict=True)))
+
+
+def build(
+    bank: str, out: Path, settings: TrainSettings, device: torch.device, processes: Processes | None = None
+) -> Run:
+    """Open the bank and make a run of no steps yet, of this process alone if no others are given."""
+    processes = Processes() if processes is None else processes
+    check_shares(settings.batch_size, settings.accumulate, processes)
     reader = BankReader(bank)
     sides = split_bank(reader, settings.validation_patches)
     reader.pair(int(sides.train.rows[0]))  # a bank that lost its pixels is found out before anything is written
@@ -131,6 +192,7 @@ def build(bank: str, out: Path, settings: TrainSettings, device: torch.device) -
     network.initialise(settings.seed)
     # Channels-last is the faster layout for convolutions on CPUs and GPUs alike; it changes no number's meaning.
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    compile_network(settings, network)
     describe(sides, device, wants_validation=reader.attributes["config"].get("split", {}).get("validation") != 0)
     return Run(
         out=out,
@@ -143,6 +205,9 @@ def build(bank: str, out: Path, settings: TrainSettings, device: torch.device) -
         network=network,
         optimizer=Adam(network.parameters(), lr=settings.learning_rate, betas=settings.betas),
         vgg=prepare_vgg(settings, device),
+        processes=processes,
+        model=processes.replicate(network, device),
+        precision=choose_precision(settings, device),
     )
 
 
@@ -165,6 +230,7 @@ def resume(run: Run, checkpoint: Path, state: RunState) -> None:
     run.step = run.order.taken(state.sampler) // run.settings.batch_size
     restore(checkpoint, run.network, run.optimizer)
     run.best_validation = state.best_validation
+    run.progress = state.progress
 
 
 def describe(sides: Sides, device: torch.device, wants_validation: bool) -> None:
@@ -175,7 +241,7 @@ def describe(sides: Sides, device: torch.device, wants_validation: bool) -> None
     )
     if wants_validation and not len(sides.validation):
         say(
-            "The bank has too few sources for a validation side: training without validation "
+            "The bank has too few sources for a validation side: training without validation and at a constant rate "
             "(a source lies on one side as a whole, by its hash; split.validation of the bank is its share)"
         )
 

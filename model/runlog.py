@@ -2,7 +2,8 @@
 
 metrics.jsonl has one line a step: step, epoch, loss (weighted sum, mean over the batch), its terms by name before their
 weights, lr (learning rate of Adam), and validation_loss on the steps that end with a validation. It holds nothing that
-depends on the clock: a resumed run writes the same lines as one that was never stopped.
+depends on the clock: a resumed run writes the same lines as one that was never stopped. Patches a second are in
+TensorBoard alone.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -65,7 +67,8 @@ class RunLog:
         self._terms: dict[str, float] = {}  # their sums, likewise
         self._patches = 0  # likewise
         self._seconds = 0.0  # likewise, without pauses
-        self._since = time.monotonic()
+        self._since = self._begun = time.monotonic()
+        self._start = start
         self._metrics = (out / METRICS).open("a", encoding="utf-8")
         # Events of steps that are about to be repeated would draw a second curve over the first.
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1)
@@ -127,7 +130,9 @@ class RunLog:
             self._board.add_scalar("loss/validation", record.validation_loss, record.step)
             say(f"step {record.step}/{self._steps}  validation loss {record.validation_loss:.6f}")
         self._bar.update()
-        self._bar.set_postfix_str(f"loss {loss:.4f}, {self._speed():.2f} patches/s", refresh=False)
+        self._bar.set_postfix_str(
+            f"loss {loss:.4f}, rate {record.lr:.3g}, {self._speed():.2f} patches/s", refresh=False
+        )
         if record.step % self._log_every == 0 or record.step == self._steps:
             self._report(record)
 
@@ -139,13 +144,50 @@ class RunLog:
         self._board.add_scalar("learning_rate", record.lr, record.step)
         self._board.add_scalar("patches_per_second", speed, record.step)
         if self._bar.disable:
-            say(f"step {record.step}/{self._steps}  epoch {record.epoch}  loss {mean:.6f}  {speed:.2f} patches/s")
+            say(
+                f"step {record.step}/{self._steps}  epoch {record.epoch}  loss {mean:.6f}  rate {record.lr:.3g}  "
+                f"{speed:.2f} patches/s  {self._remaining(record.step)} left"
+            )
         self._losses.clear()
         self._terms.clear()
         self._patches, self._seconds, self._since = 0, 0.0, time.monotonic()
 
+    def show(self, step: int, panel: Tensor) -> None:
+        """Take pictures (3, height, width) uint8 into TensorBoard."""
+        self._board.add_image("patches", panel, step)
+
+    def _remaining(self, step: int) -> str:
+        """Return how long the steps to come will take, if with their validations they go on as they did."""
+        seconds = (time.monotonic() - self._begun) / (step - self._start) * (self._steps - step)
+        return str(timedelta(seconds=round(seconds)))
+
     def _speed(self) -> float:
         return self._patches / max(self._seconds + time.monotonic() - self._since, 1e-9)
+
+
+class NoLog:
+    """Of several processes, all but the first tell nothing."""
+
+    last_loss: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _type: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None) -> None:
+        pass
+
+    def add(self, record: StepRecord) -> None:
+        """Forget a step."""
+
+    def pause(self) -> AbstractContextManager[None]:
+        """Do nothing about the time."""
+        return nullcontext()
+
+    def flush(self) -> None:
+        """Write nothing."""
+
+    def show(self, step: int, panel: Tensor) -> None:
+        """Show nothing."""
 
 
 def truncate_metrics(file: Path, step: int) -> float | None:

@@ -108,7 +108,8 @@ class MaskedUNet(nn.Module):
             Z = masked(X, M_)  # (B, c[l + 1], H / 2^(l + 1), W / 2^(l + 1)), l = 6 ... 1
             X, M_ = layer(Z, M_, *skips.pop())  # (B, c[l], H / 2^l, W / 2^l) each; at last (B, w, H / 2, W / 2)
         Z, (skip, _) = masked(X, M_), skips.pop()  # (B, w, H / 2, W / 2) and (B, 3, H, W)
-        Y = convolve_joined(Z, skip, self.head.weight, self.head.bias)  # (B, 3, H, W)
+        with torch.autocast(Z.device.type, enabled=False):  # a radiance in bfloat16 would have steps of one per cent
+            Y = convolve_joined(Z.float(), skip.float(), self.head.weight, self.head.bias)  # (B, 3, H, W)
         return Y[..., :height, :width]
 
     def read(self, T: Tensor, M: Tensor) -> tuple[Tensor, Tensor | None]:

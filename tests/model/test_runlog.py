@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -46,12 +47,25 @@ def test_progress_is_told_every_so_many_steps_and_at_the_end(
         for step in range(1, 6):
             log.add(record(step, float(step)))
     lines = capsys.readouterr().err.splitlines()
-    assert [line.rpartition("  ")[0] for line in lines] == [
-        "step 2/5  epoch 0  loss 1.500000",
-        "step 4/5  epoch 1  loss 3.500000",
-        "step 5/5  epoch 1  loss 5.000000",
+    assert [line.rsplit("  ", 2)[0] for line in lines] == [
+        "step 2/5  epoch 0  loss 1.500000  rate 0.5",
+        "step 4/5  epoch 1  loss 3.500000  rate 0.5",
+        "step 5/5  epoch 1  loss 5.000000  rate 0.5",
     ]
-    assert all(line.endswith(" patches/s") for line in lines)
+    assert all(
+        re.fullmatch(r"[\d.]+ patches/s  \d+:\d\d:\d\d left", "  ".join(line.rsplit("  ", 2)[1:])) for line in lines
+    )
+
+
+def test_the_remaining_time_is_that_of_the_steps_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.runlog.time.monotonic", lambda: 0.0)
+    with RunLog(tmp_path, 10, 40, log_every=20, lazy=False) as log:
+        monkeypatch.setattr("model.runlog.time.monotonic", lambda: 100.0)
+        for step in range(11, 21):
+            log.add(record(step, 1.0))
+    assert capsys.readouterr().err.rstrip().endswith("  0.20 patches/s  0:03:20 left")  # 10 steps in 100 s, 20 to come
 
 
 def test_lazy_log_reads_losses_when_it_has_to(tmp_path: Path) -> None:

@@ -345,7 +345,9 @@ def test_running_out_of_memory_names_the_remedy(
     monkeypatch.setattr(run_module, "hdr_loss", greedy)
     status, message = failing(capsys, *arguments(bank, tmp_path))
     assert status == 1
-    assert message == "Error: out of memory with 2 patches a step: lower --batch-size"
+    assert message.startswith("Error: out of memory with 2 patches a step: raise train.accumulate")
+    status, message = failing(capsys, *arguments(bank, tmp_path, "--set", "train.accumulate=2"))
+    assert "with 2 patches a step in 2 parts: raise train.accumulate" in message
 
 
 def infinite_loss(Y: torch.Tensor, *_: object) -> torch.Tensor:
@@ -411,7 +413,7 @@ def test_the_full_loss_is_told_by_its_terms_and_resumes_to_the_bit(
     bank: Path, vgg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    settings = [*PERCEPTUAL, "--vgg", str(vgg), "--batch-size", "1", "--set", "train.validation_share=0"]
+    settings = [*PERCEPTUAL, "--vgg", str(vgg), "--batch-size", "1"]
     assert main(arguments(bank, whole, *settings, "--steps", "3")) == 0
     assert capsys.readouterr().err.count(f"VGG-19 from {vgg} (not torchvision's file)") == 1
     for line in lines(whole):
