@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model import run as run_module
 from model import vgg_weights
@@ -129,6 +132,52 @@ def test_a_killed_run_resumes_to_the_same_numbers(
     assert main(["--bank", str(bank), "--out", str(tmp_path), "--resume"]) == 0
     assert_same(tmp_path, reference)
     assert not list(tmp_path.rglob(".*"))  # what the kill left half written is gone
+
+
+def test_killed_twice_on_plateaus_in_deterministic_mode_the_curve_is_the_same(bank: Path, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    settings = ["--set", "train.deterministic=true", "--set", "train.validate_every=2", "--set", "train.accumulate=2"]
+    settings += ["--set", "train.plateau_patience=1", "--set", "train.plateau_improvement=0.2"]
+    assert main(arguments(bank, whole, *settings, "--steps", "20")) == 0
+    assert len({line["lr"] for line in lines(whole)}) > 2
+    kill = "os.kill(os.getpid(), signal.SIGKILL)"
+    first = arguments(bank, cut, *settings, "--steps", "20")
+    again = ["--bank", str(bank), "--out", str(cut), "--resume", "--device", "cpu"]
+    assert run_struck("run.Run", "update", 8, kill, *first).returncode == -9
+    assert run_struck("run.Run", "update", 7, kill, *again).returncode == -9
+    assert load_state(list_checkpoints(cut)[-1]).step == 8
+    assert main(again) == 0
+    assert_same(cut, whole)
+
+
+def test_a_run_without_improvement_ends_early_and_stays_ended(
+    bank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--set", "train.stop_patience=2", "--set", "train.plateau_improvement=0.99"]
+    assert main(arguments(bank, tmp_path, *settings, "--steps", "90")) == 0
+    assert "Ended after step 15 of 90: 2 validations without improvement" in capsys.readouterr().err
+    assert load_state(list_checkpoints(tmp_path)[-1]).step == 15
+    before = (tmp_path / "metrics.jsonl").read_text()
+    assert main(["--bank", str(bank), "--out", str(tmp_path), "--resume", "--device", "cpu"]) == 0
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_bfloat16_learns_too(bank: Path, reference: Path, tmp_path: Path) -> None:
+    assert main(arguments(bank, tmp_path, "--steps", "10", "--set", "train.precision=bfloat16")) == 0
+    found, expected = ([line["loss"] for line in lines(out)[:10]] for out in (tmp_path, reference))
+    assert found != expected
+    assert found == pytest.approx(expected, rel=0.1)
+
+
+def test_tensorboard_shows_the_same_patches_at_each_validation(reference: Path) -> None:
+    events = EventAccumulator(str(reference / "tensorboard"), {"images": 0}).Reload()
+    shown = events.Images("patches")
+    assert [picture.step for picture in shown] == list(range(5, 41, 5))
+    assert {(picture.width, picture.height) for picture in shown} == {(4 * 132 - 4, 4 * 132 - 4)}
+    sheets = [cv2.imdecode(np.frombuffer(p.encoded_image_string, np.uint8), cv2.IMREAD_COLOR_RGB) for p in shown]
+    columns = [[sheet[:, x : x + 128] for sheet in sheets] for x in range(0, 4 * 132, 132)]
+    changes = [any(not np.array_equal(column[0], later) for later in column[1:]) for column in columns]
+    assert changes == [False, False, True, False]  # input, mask, output, truth
 
 
 def test_sigterm_saves_says_how_to_resume_and_ends_well(bank: Path, reference: Path, tmp_path: Path) -> None:
@@ -282,6 +331,16 @@ def test_a_bank_that_cannot_be_used(
         (["--set", "train.widht=3"], "did you mean train.width?"),
         (["--config", "none.yaml"], "cannot read none.yaml"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
+        (["--set", "train.precision=float16"], "train.precision = 'float16'"),
+        (["--set", "train.compile=maybe"], "train.compile = 'maybe'"),
+        (["--set", "train.deterministic=1"], "train.deterministic = 1"),
+        (["--set", "train.accumulate=0"], "train.accumulate = 0"),
+        (["--set", "train.accumulate=3"], "2 patches a step cannot be accumulated in 3 equal parts"),
+        (["--set", "train.plateau_patience=0"], "train.plateau_patience = 0"),
+        (["--set", "train.plateau_patience=true"], "train.plateau_patience = True: a number is asked for"),
+        (["--set", "train.plateau_factor=1"], "train.plateau_factor = 1"),
+        (["--set", "train.stop_patience=0"], "train.stop_patience = 0"),
+        (["--set", "train.minimum_rate=0.5"], "minimum_rate 0.5 is above learning_rate 0.03"),
         (["--resume"], "holds no checkpoint to resume from"),
     ],
 )
