@@ -13,7 +13,9 @@ from model.losses import reconstruction_loss
 from model.unet import Architecture, MaskedUNet, Masking
 
 CPU = torch.device("cpu")
-torchs_own = pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+torchs_own = pytest.mark.filterwarnings(  # torch.compile warns of what torch itself does
+    "ignore:.*script_method:DeprecationWarning", "ignore:.*should not be instantiated:DeprecationWarning"
+)
 
 
 def small(masking: Masking = "feature") -> MaskedUNet:
