@@ -153,7 +153,7 @@ class BankDataset(Dataset[Pair | HdrprepError]):
         try:
             if self._reader is None:  # each process opens the bank for itself
                 self._reader = BankReader(self.bank)
-            hdr, ldr = self._reader.pair(int(self.index.rows[i]))
+            hdr, ldr = self._reader.pair(int(self.index.rows[i]), int(self.index.patch_ids[i]))
         except HdrprepError as error:
             return error
         return Pair(int(self.index.patch_ids[i]), hdr, ldr)
