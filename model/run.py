@@ -10,31 +10,21 @@ from typing import Any
 
 import torch
 from torch.optim import Adam
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from model.checkpoint import BEST, RunState, restore, save_checkpoint, save_weights, versions
+from model.checkpoint import BEST, RunState, begin_with, restore, save_checkpoint, save_weights, versions
 from model.command import say
 from model.config import TrainSettings
-from model.data import (
-    BankDataset,
-    Batch,
-    Batches,
-    Order,
-    PatchIndex,
-    Sides,
-    make_loader,
-    split_bank,
-    start_reading,
-    to_example,
-)
+from model.data import Batches, Draw, Order, make_loader, one_pass, start_reading
 from model.errors import TrainingError
-from model.losses import Loss, hdr_loss
+from model.losses import Loss
+from model.stages import Stage, open_stage
 from model.unet import MaskedUNet
 from model.vgg import Vgg
 from model.vgg_weights import fingerprint, load_vgg
-from pipeline.bank import BankReader
 from pipeline.errors import HdrprepError, UsageError
 
+AnyBatch = Any  # of the stage's own kind, with `patch_ids`
 MOST_WORKERS = 8  # processes that read for a GPU where nothing else is said
 
 
@@ -45,10 +35,7 @@ class Run:
     out: Path
     settings: TrainSettings
     device: torch.device
-    bank: str
-    bank_fingerprint: str
-    order: Order
-    validation: PatchIndex
+    stage: Stage
     network: MaskedUNet
     optimizer: Adam
     vgg: Vgg | None  # None where the loss has no perceptual terms
@@ -56,12 +43,17 @@ class Run:
     best_validation: float | None = None
     _validation_loader: DataLoader[Any] | None = field(default=None, repr=False)
 
-    def batches(self) -> Iterator[Batch]:
+    @property
+    def order(self) -> Order:
+        """Return the order in which patches are trained on."""
+        return self.stage.order
+
+    def batches(self) -> Iterator[AnyBatch]:
         """Read the batches of all steps to come."""
         batches = Batches(self.order, self.settings.batch_size, self.step, self.settings.steps)
-        return _read(self._loader(self.order.index, batches))
+        return _read(self._loader(self.stage.train, batches))
 
-    def update(self, batch: Batch) -> Loss:
+    def update(self, batch: AnyBatch) -> Loss:
         """Take one step of Adam and return the loss before it, numbers still on the device."""
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(batch)
@@ -74,13 +66,12 @@ class Run:
     def validate(self) -> float:
         """Return the mean loss over the validation patches; the weights are kept as the best ones if it is lowest."""
         if self._validation_loader is None:  # kept, so that its processes are started once
-            places, size = range(len(self.validation)), self.settings.batch_size
-            batches = [list(places[i : i + size]) for i in places[::size]]
-            self._validation_loader = self._loader(self.validation, batches)
+            batches = one_pass(self.stage.validation_length, self.settings.batch_size)
+            self._validation_loader = self._loader(self.stage.validation, batches)
         total = 0.0
         for batch in _read(self._validation_loader):
             total += float(self._loss(batch).total) * len(batch.patch_ids)
-        loss = total / len(self.validation)
+        loss = total / self.stage.validation_length
         if self.best_validation is None or loss < self.best_validation:
             self.best_validation = loss
             save_weights(self.out / BEST, self.network, self.state())
@@ -105,41 +96,38 @@ class Run:
             step=self.step,
             sampler=self.order.state(self.step * self.settings.batch_size),
             settings=self.settings,
-            bank_fingerprint=self.bank_fingerprint,
+            bank_fingerprint=self.stage.fingerprint,
             vgg_fingerprint=None if self.vgg is None else fingerprint(self.vgg),
             best_validation=self.best_validation,
             versions=versions(),
         )
 
-    def _loss(self, batch: Batch) -> Loss:
-        T, H, M = to_example(batch, self.device, self.settings.alpha)
-        return hdr_loss(self.network(T, M), H, M, self.settings.hdr_weights(), self.vgg)
+    def _loss(self, batch: AnyBatch) -> Loss:
+        example = self.stage.example(batch, self.device)
+        return self.stage.loss(self.network(example.T, example.M), example, self.vgg)
 
-    def _loader(self, index: PatchIndex, batches: Iterable[list[int]]) -> DataLoader[Any]:
+    def _loader(self, dataset: Dataset[Any], batches: Iterable[list[Draw]]) -> DataLoader[Any]:
         workers = self.settings.workers
         if workers is None:
             workers = 0 if self.device.type == "cpu" else min(MOST_WORKERS, max((os.cpu_count() or 1) - 1, 1))
-        return make_loader(BankDataset(self.bank, index), batches, workers, pin=self.device.type == "cuda")
+        return make_loader(dataset, batches, workers, self.device.type == "cuda", self.stage.collate)
 
 
-def build(bank: str, out: Path, settings: TrainSettings, device: torch.device) -> Run:
-    """Open the bank and make a run of no steps yet."""
-    reader = BankReader(bank)
-    sides = split_bank(reader, settings.validation_patches)
-    reader.pair(int(sides.train.rows[0]))  # a bank that lost its pixels is found out before anything is written
+def build(bank: str, out: Path, settings: TrainSettings, device: torch.device, begin: bool = True) -> Run:
+    """Open the bank or the photographs and make a run of no steps yet."""
+    stage = open_stage(settings, bank)
     network = MaskedUNet(settings.architecture())
     network.initialise(settings.seed)
     # Channels-last is the faster layout for convolutions on CPUs and GPUs alike; it changes no number's meaning.
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    describe(sides, device, wants_validation=reader.attributes["config"].get("split", {}).get("validation") != 0)
+    if begin and settings.init is not None:
+        begin_with(network, Path(settings.init))
+    describe(stage, settings, device)
     return Run(
         out=out,
         settings=settings,
         device=device,
-        bank=bank,
-        bank_fingerprint=reader.fingerprint(),
-        order=Order(settings.seed, sides.train),
-        validation=sides.validation,
+        stage=stage,
         network=network,
         optimizer=Adam(network.parameters(), lr=settings.learning_rate, betas=settings.betas),
         vgg=prepare_vgg(settings, device),
@@ -167,20 +155,13 @@ def resume(run: Run, checkpoint: Path, state: RunState) -> None:
     run.best_validation = state.best_validation
 
 
-def describe(sides: Sides, device: torch.device, wants_validation: bool) -> None:
-    """Say what is trained on, and where the bank gives no validation although it is to."""
-    say(
-        f"Training on {device.type}; patches to train on: {len(sides.train)} (sources: {sides.train_sources}), "
-        f"to validate on: {len(sides.validation)} (sources: {sides.validation_sources})"
-    )
-    if wants_validation and not len(sides.validation):
-        say(
-            "The bank has too few sources for a validation side: training without validation "
-            "(a source lies on one side as a whole, by its hash; split.validation of the bank is its share)"
-        )
+def describe(stage: Stage, settings: TrainSettings, device: torch.device) -> None:
+    """Say what is trained on, and what is missing."""
+    for notice in stage.notices:
+        say(notice if notice[0].isupper() else f"Training on {device.type}, stage {settings.stage}; {notice}")
 
 
-def _read(loader: DataLoader[Any]) -> Iterator[Batch]:
+def _read(loader: DataLoader[Any]) -> Iterator[AnyBatch]:
     for batch in start_reading(loader):
         if isinstance(batch, HdrprepError):
             raise batch

@@ -19,11 +19,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from model.checkpoint import WEIGHTS, list_checkpoints, load_state
 from model.command import INTERRUPTED, Parser, is_out_of_memory, pick_device, run_command, say
-from model.config import resolve
+from model.config import StageName, resolve
 from model.errors import TrainingError
 from model.run import Run, build, resume
 from model.runlog import RunLog, StepRecord
@@ -40,6 +40,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python -m model.train", description="Train the network from a bank.", allow_abbrev=False)
     bank = os.environ.get("HDRPREP_BANK", "patches.zarr")
     parser.add_argument("--bank", default=bank, help="bank to train from (default: HDRPREP_BANK, else patches.zarr)")
+    parser.add_argument("--stage", choices=get_args(StageName), help="what is learned, and from what (default: hdr)")
+    parser.add_argument("--init", metavar="FILE", help="weights to begin with, those of the stage before")
+    parser.add_argument("--photos", metavar="DIR", help="photographs of stages inpainting and hdr-pretraining")
+    parser.add_argument("--val", metavar="DIR", help="photographs to validate on (default: a tenth of --photos)")
+    parser.add_argument("--holes", metavar="DIR", help="masks of stage inpainting (default: drawn at random)")
     parser.add_argument("--out", type=Path, default=Path("runs/hdr"), help="folder of the run (default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     parser.add_argument("--steps", type=int, help="updates of the weights in all, those before --resume included")
@@ -84,10 +89,14 @@ def prepare(options: argparse.Namespace) -> Run:
     if options.resume and not checkpoints:
         raise UsageError(f"{out} holds no checkpoint to resume from: leave out --resume, or name another --out")
     state = load_state(checkpoints[-1]) if options.resume else None
-    flags = {name: getattr(options, name) for name in ("steps", "batch_size", "seed", "workers")}
-    flags["vgg"] = None if options.vgg is None else str(Path(options.vgg).absolute())  # for a resume from elsewhere
+    flags = {name: getattr(options, name) for name in ("stage", "steps", "batch_size", "seed", "workers")}
+    for name in ("vgg", "init", "photos", "val", "holes"):  # whole paths, for a resume from elsewhere
+        path = getattr(options, name)
+        flags[name] = None if path is None else str(Path(path).absolute())
+    if options.resume and options.init is not None:
+        raise UsageError("--init is for the first step of a run, and --resume has weights of its own: leave one out")
     settings = resolve(options.config, options.set, flags, None if state is None else state.settings)
-    run = build(options.bank, out, settings, pick_device(options.device))
+    run = build(options.bank, out, settings, pick_device(options.device), begin=state is None)
     if state is not None:
         resume(run, checkpoints[-1], state)
         say(f"Resuming after step {run.step} of {settings.steps}")
@@ -103,7 +112,7 @@ def go(run: Run, log: RunLog, stop: StopRequest) -> None:
         loss = run.update(batch)
         last = run.step >= settings.steps
         validation_loss = None
-        if len(run.validation) and (run.step % settings.validate_every == 0 or last):
+        if run.stage.validation_length and (run.step % settings.validate_every == 0 or last):
             with log.pause():
                 validation_loss = run.validate()
         log.add(StepRecord(run.step, epoch, batch.patch_ids, settings.learning_rate, loss, validation_loss))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model import run as run_module
+from model import stages as stages_module
 from model import vgg_weights
 from model.checkpoint import list_checkpoints, load_network, load_state
 from model.losses import Loss
@@ -232,7 +232,15 @@ def failing(capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, str
     status = main(command)
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    notices = ("Training on", "The bank has too few", "Resuming", "VGG-19 from", "Downloading")
+    notices = (
+        "Training on",
+        "The bank has too few",
+        "Resuming",
+        "VGG-19 from",
+        "Downloading",
+        "Photographs in",
+        "There are too few",
+    )
     errors = [line for line in stderr.splitlines() if not line.startswith(notices)]
     assert len(errors) == 1, stderr
     assert errors[0].startswith("Error: ")
@@ -278,7 +286,9 @@ def test_a_bank_that_cannot_be_used(
     [
         (["--steps", "0"], "train.steps = 0"),
         (["--steps", "many"], "argument --steps: invalid int value"),
-        (["--stage", "inpainting"], "unrecognized arguments: --stage"),
+        (["--stage", "outpainting"], "invalid choice: 'outpainting'"),
+        (["--stage", "inpainting"], "name their folder with --photos"),
+        (["--resume", "--init", "weights.safetensors"], "holds no checkpoint to resume from"),
         (["--set", "train.widht=3"], "did you mean train.width?"),
         (["--config", "none.yaml"], "cannot read none.yaml"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
@@ -342,7 +352,7 @@ def test_running_out_of_memory_names_the_remedy(
     def greedy(*_: object) -> torch.Tensor:
         return torch.empty(2**60, dtype=torch.uint8)
 
-    monkeypatch.setattr(run_module, "hdr_loss", greedy)
+    monkeypatch.setattr(stages_module, "hdr_loss", greedy)
     status, message = failing(capsys, *arguments(bank, tmp_path))
     assert status == 1
     assert message == "Error: out of memory with 2 patches a step: lower --batch-size"
@@ -371,7 +381,7 @@ def test_a_run_that_diverges_saves_nothing_broken(
     loss: Callable[..., torch.Tensor],
     sentence: str,
 ) -> None:
-    monkeypatch.setattr(run_module, "hdr_loss", lambda *tensors: Loss(loss(*tensors), {}))
+    monkeypatch.setattr(stages_module, "hdr_loss", lambda *tensors: Loss(loss(*tensors), {}))
     status, message = failing(capsys, *arguments(bank, tmp_path, "--set", "train.checkpoint_every=1"))
     assert status == 1
     assert sentence in message
@@ -411,7 +421,7 @@ def test_the_full_loss_is_told_by_its_terms_and_resumes_to_the_bit(
     bank: Path, vgg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    settings = [*PERCEPTUAL, "--vgg", str(vgg), "--batch-size", "1", "--set", "train.validation_share=0"]
+    settings = [*PERCEPTUAL, "--vgg", str(vgg), "--batch-size", "1"]
     assert main(arguments(bank, whole, *settings, "--steps", "3")) == 0
     assert capsys.readouterr().err.count(f"VGG-19 from {vgg} (not torchvision's file)") == 1
     for line in lines(whole):
