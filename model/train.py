@@ -1,5 +1,8 @@
 """Train the network from a bank: `python -m model.train --bank patches.zarr --out runs/first`.
 
+`--stage inpainting` and `--stage hdr-pretraining` come before that, on a folder of photographs (`--photos`); `--init`
+takes their weights on to the next stage.
+
 Adam on the loss of Santos et al. 2020, Eq. 5, at a constant rate, on patches as they are. Its perceptual terms need the
 weights of VGG-19: `--vgg FILE`, or torchvision's, which are downloaded once; `--set train.perceptual_weight=0` trains
 without them.
