@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pipeline.bank import BankWriter, open_storage
+from pipeline.bank import BankWriter
 from pipeline.camera import CameraSettings, cut, develop, draw_camera, expose, resolve_exposure
 from pipeline.config import Settings, resolve
 from pipeline.crops import CropSettings, draw_windows
@@ -121,8 +121,9 @@ def _work_on_one_frame(source: Path) -> None:
         settings: Settings = resolve([{"crops": {"patches": 20}}])
         bank = source.parent / "bank.zarr"
         attributes: dict[str, Any] = {"seed": 0, "config": settings.stored(), "versions": {}}
-        BankWriter.create(bank, attributes).close()
-        outcome = ingest_source(Place(open_storage(bank), 300), find(source), settings, also_score=True)
+        with BankWriter.create(bank, attributes) as writer:
+            place = Place(writer.begin(), 300)
+        outcome = ingest_source(place, find(source), settings, also_score=True)
         assert outcome.patches == 20, outcome
     # Not getrusage: its peak is inherited from the process that started this one.
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

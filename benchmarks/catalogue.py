@@ -283,8 +283,9 @@ def _fold(bank: Path) -> float:
         changed = pc.add(writer.patches["frame_negative_pixels"], 1)
         index = writer.patches.schema.get_field_index("frame_negative_pixels")
         patches = writer.patches.set_column(index, writer.patches.schema.field(index), changed)
+        turn = writer.begin()
         for number in range(20):
-            write_commit(writer.storage, str(number), patches.slice(number * patches.num_rows // 20, 250))
+            write_commit(turn, str(number), patches.slice(number * patches.num_rows // 20, 250))
         start = time.monotonic()
         assert writer.fold() == 20
         return time.monotonic() - start

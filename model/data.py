@@ -177,7 +177,8 @@ class BankDataset(Dataset[Pair | HdrprepError]):
         try:
             if self._reader is None:  # each process opens the bank for itself
                 self._reader = BankReader(self.bank)
-            hdr, ldr = self._reader.pair(int(self.index.rows[draw.place]))
+            place = draw.place
+            hdr, ldr = self._reader.pair(int(self.index.rows[place]), int(self.index.patch_ids[place]))
         except HdrprepError as error:
             return error
         return Pair(int(self.index.patch_ids[draw.place]), hdr, ldr)

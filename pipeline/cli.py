@@ -45,6 +45,7 @@ from pipeline.plan import Plan, plan_intake, plan_stage
 from pipeline.records import Transfer
 from pipeline.run import Pipeline
 from pipeline.sources import Discovery, discover
+from pipeline.upkeep import compact, merge, verify
 from pipeline.versions import versions
 
 
@@ -139,7 +140,8 @@ def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -
 def status(bank: Storage, as_json: bool) -> None:
     """Show the progress of a bank and the yield of each source."""
     reader = BankReader(bank)
-    sources, patches = reader.sources(), reader.patches(bank_status.PATCH_COLUMNS)
+    patches = reader.patches(bank_status.PATCH_COLUMNS)  # before the sources: a command may be adding some
+    sources = reader.sources()
     counts = bank_status.count(sources, patches)
     size = reader.storage.total()
     if as_json:
@@ -195,6 +197,10 @@ def demo(directory: Path, workers: int | None, verbose: bool, log_json: bool) ->
     set_up_log(verbose, log_json)
     for line in make_demo(directory, workers):
         click.echo(line)
+
+
+for upkeep in (verify, compact, merge):
+    commands.add_command(upkeep)
 
 
 def _take_in(

@@ -119,15 +119,15 @@ class Delivery:
 
     def _tasks(self, missing: pa.Table) -> Iterator[Task]:
         sources = {row["source_id"]: row for row in self.writer.sources.to_pylist() if row["source_id"] is not None}
-        place, folder, schema = self.driver.place, self.folder.path, missing.schema
+        folder, schema = self.folder.path, missing.schema
         for rows in _by_shards(missing) if self.form.sharded else _by_frames(missing):
             listed = rows.to_pylist()
             first = sources[listed[0]["source_id"]]
             if self.form.sharded:
                 needed = {row["source_id"]: sources[row["source_id"]] for row in listed}
-                yield Task((place, needed, listed, folder, schema), first["path"], len(listed))
+                yield Task((needed, listed, folder, schema), first["path"], len(listed))
             else:
-                yield Task((place, first, listed, folder, self.form.name, schema), first["path"], len(listed))
+                yield Task((first, listed, folder, self.form.name, schema), first["path"], len(listed))
 
     def _describe(self, table: pa.Table, fact: tuple[int, str]) -> None:
         tops = self._tops(table)

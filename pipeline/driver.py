@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,8 +49,8 @@ class Driver:
 
     def __init__(self, writer: BankWriter, workers: Workers, settings: Settings) -> None:
         self.writer, self.workers, self.settings = writer, workers, settings
-        self.place = work.Place(writer.storage, settings.run.source_timeout, uuid.uuid4().hex)
-        self.place.forget_timeouts()
+        self._command = uuid.uuid4().hex
+        work.forget_timeouts(writer.storage, self._command)
 
     def map(self, function: Callable[[Path], T], paths: Sequence[Path], crashed: Callable[[Path, str], T]) -> list[T]:
         """Return what a worker makes of each path, in the order of the paths."""
@@ -65,22 +65,29 @@ class Driver:
         function: Callable[..., work.Outcome],
         tasks: Iterable[Task],
         total: int,
-        crashed: Callable[[Task, str], work.Outcome] | None = None,
+        crashed: Callable[[work.Place, Task, str], work.Outcome] | None = None,
         fold: Callable[[], object] | None = None,
     ) -> Report:
         """Run tasks of `total` patches together, fold their commits at intervals and at the end, and report.
 
-        `fold` takes in what the tasks commit; by default, the bank does.
+        The function is called with the place where it may commit, then the task's arguments. All is one turn: what is
+        still at work when this returns or raises changes nothing any more. `fold` takes in what the tasks commit; by
+        default, the bank does.
         """
         report, start = Report(), time.monotonic()
+        place = work.Place(self.writer.begin(), self.settings.run.source_timeout, self._command)
+        placed = (replace(task, arguments=(place, *task.arguments)) for task in tasks)
         fold_at = start + FOLD_INTERVAL
         fold = fold or self.writer.fold
-        crashed = crashed or (lambda task, message: work.Outcome(task.name, reason=message))
+
+        def failed(task: Task, message: str) -> work.Outcome:
+            return work.Outcome(task.name, reason=message) if crashed is None else crashed(place, task, message)
+
         # The bar shows on a terminal only (disable=None).
         bar = tqdm(total=total, desc=title, unit=" patches", disable=None, leave=False)
         try:
             with bar:
-                for task, outcome in self.workers.map(function, tasks, crashed):
+                for task, outcome in self.workers.map(function, placed, failed):
                     bar.update(task.patches)
                     report.patches += outcome.patches
                     if outcome.reason is not None:
@@ -91,7 +98,10 @@ class Driver:
                     if time.monotonic() > fold_at:
                         fold_at = _timed(fold)
         finally:
-            fold()
+            try:
+                fold()
+            finally:
+                self.writer.end()
         report.seconds = time.monotonic() - start
         return report
 

@@ -10,6 +10,7 @@ HdrprepError                status 1
         BankLocked          another process is writing to the bank
         BankDamaged         stored bytes are missing or wrong
     OutputError             status 1: a folder of exported files cannot be written
+    ClusterError            the Dask scheduler went away
     SourceError             a source cannot be used: recorded as its reason, the run goes on
 """
 
@@ -60,6 +61,10 @@ class BankDamaged(BankError):
 
 class OutputError(HdrprepError):
     """The folder that patches are exported to cannot be written, or another process writes to it."""
+
+
+class ClusterError(HdrprepError):
+    """The Dask scheduler went away while it was needed."""
 
 
 class SourceError(HdrprepError, ValueError):

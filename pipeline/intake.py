@@ -27,21 +27,30 @@ class Intake:
         self.driver, self.writer, self.settings = driver, driver.writer, driver.settings
         self.named: set[str] = set()
 
-    def ingest(self, paths: Sequence[Path], licences: Licences = NO_LICENCES, also_score: bool = False) -> Report:
+    def ingest(
+        self,
+        paths: Sequence[Path],
+        licences: Licences = NO_LICENCES,
+        also_score: bool = False,
+        known: pa.Table | None = None,
+    ) -> Report:
         """Take in the files whose content is not yet in the bank, and note the further places of known content.
 
-        With `also_score` the cameras and scores are made in the same task, each frame decoded once.
+        With `also_score` the cameras and scores are made in the same task, each frame decoded once. `known` are the
+        sources that count as taken in: all of the bank without it.
         """
         sequences = self.settings.ingest.sequences
-        identified = identify_sources(paths, self.writer.sources, sequences, self.driver.map)
+        identified = identify_sources(
+            paths, self.writer.sources if known is None else known, sequences, self.driver.map
+        )
         self.named |= identified.named
         new = [_with_licence(found, licences) for found in identified.new]
         title = "score" if also_score else "ingest"
         count = self.settings.crops.patches
-        tasks = [Task((self.driver.place, found, self.settings, also_score), str(found.path), count) for found in new]
+        tasks = [Task((found, self.settings, also_score), str(found.path), count) for found in new]
 
-        def crashed(task: Task, message: str) -> work.Outcome:
-            return work.reject_source(self.driver.place, task.arguments[1], message)
+        def crashed(place: work.Place, task: Task, message: str) -> work.Outcome:
+            return work.reject_source(place, task.arguments[1], message)
 
         report = self.driver.collect(title, work.ingest_source, tasks, count * len(tasks), crashed)
         frames = list(self._missing_frames(also_score))
@@ -49,7 +58,7 @@ class Intake:
         # The tables are cleared of rejected sources before anything else can fail.
         of_frames = self.driver.collect(title, work.ingest_frames, frames, total)
         self._reject({outcome.path: outcome.reason for outcome in of_frames.failures})
-        self._finish_sources(identified.further)
+        self.finish_sources(identified.further)
         report.patches += of_frames.patches
         report.seconds += of_frames.seconds
         # A rejected source is no failed task: it stands in the sources table, and counts on a repeated run as well.
@@ -64,12 +73,20 @@ class Intake:
 
         rows = self.writer.sources.to_pylist()
         again, kept = [row for row in rows if is_meant(row)], [row for row in rows if not is_meant(row)]
-        self.writer.replace_sources(pa.Table.from_pylist(kept, schema=self.writer.sources.schema))
         places = [path_of(place) for row in again for place in (row["path"], *row["also_at"])]
         # What was said of their licence holds on.
         table = {listed_name(row["path"]): Licence(row["licence"], row["attribution"]) for row in again}
         files = [file for place in places for file in (sequence_files(place) or [place])]
-        return self.ingest(files, Licences(table))
+        # Their rows are replaced one by one, never dropped first: a retry that is killed still knows them.
+        report = self.ingest(
+            files, Licences(table), known=pa.Table.from_pylist(kept, schema=self.writer.sources.schema)
+        )
+        # Where another content lies by now, it has a row of its own.
+        forgotten = {row["source_id"] or row["path"] for row in again} - self.named
+        rows = self.writer.sources.to_pylist()
+        rows = [row for row in rows if not (is_meant(row) and (row["source_id"] or row["path"]) in forgotten)]
+        self.writer.replace_sources(pa.Table.from_pylist(rows, schema=self.writer.sources.schema))
+        return report
 
     def rejected(self) -> int:
         """Count the rejected ones among the sources that were named, also where an earlier command rejected them."""
@@ -82,7 +99,7 @@ class Intake:
         for source, missing in frames_to_ingest(self.writer.sources, self.writer.patches, every):
             for start in range(0, len(missing), FRAMES):
                 some = missing[start : start + FRAMES]
-                arguments = (self.driver.place, source, some, self.settings, also_score)
+                arguments = (source, some, self.settings, also_score)
                 yield Task(arguments, source["path"], len(some) * self.settings.crops.patches)
 
     def _reject(self, reasons: Mapping[str, str | None]) -> None:
@@ -98,7 +115,7 @@ class Intake:
         self.writer.replace_patches(patches.filter(pc.invert(pc.is_in(patches["source_id"], value_set=gone))))
         self.writer.replace_sources(pa.Table.from_pylist(rows, schema=self.writer.sources.schema))
 
-    def _finish_sources(self, further: Mapping[str, list[str]]) -> None:
+    def finish_sources(self, further: Mapping[str, list[str]]) -> None:
         """Note the further places of known sources, and what was repaired in the frames of each."""
         frames = self.writer.patches.group_by(["source_id", "frame"]).aggregate(
             [("frame_nonfinite_pixels", "max"), ("frame_negative_pixels", "max")]

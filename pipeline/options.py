@@ -64,8 +64,13 @@ class _SourcePath(click.ParamType[Path]):
         return path_of(value)
 
 
-def _open_storage(_context: click.Context, _parameter: click.Parameter, bank: str) -> Storage:
+def place_of(bank: str) -> Storage:
+    """Return what a path or URL of a bank names."""
     return open_storage(bank if is_url(bank) else Path(bank).absolute())
+
+
+def _open_storage(_context: click.Context, _parameter: click.Parameter, bank: str) -> Storage:
+    return place_of(bank)
 
 
 bank_option = option(
@@ -81,14 +86,17 @@ log_options = chain(
     click.option("-v", "--verbose", is_flag=True, help="Log each finished source."),
     click.option("--log-json", is_flag=True, help="Log as JSON, a line each."),
 )
-common_options = chain(
-    bank_option,
-    option("--config", type=click.Path(path_type=Path), help="Settings in YAML, such as configs/paper.yaml."),
-    click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; repeatable."),
+work_options = chain(
     option("--workers", type=int, help="Worker processes.  [default: one a CPU core]"),
     option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler.  [default: start a local one]"),
     option("--source-timeout", type=float, help="Seconds that decoding one frame may take.  [default: 300]"),
     log_options,
+)
+common_options = chain(
+    bank_option,
+    option("--config", type=click.Path(path_type=Path), help="Settings in YAML, such as configs/paper.yaml."),
+    click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; repeatable."),
+    work_options,
 )
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Say what would be done, from counts and a timed sample; write nothing."
@@ -166,10 +174,10 @@ def destination_of(context: click.Context) -> Destination | None:
 
 def resolve_settings(context: click.Context, stored: Layer) -> Settings:
     """Join all layers of settings, the strongest last: bank, file, environment, --set, flags."""
-    config: Path | None = context.params["config"]
+    config: Path | None = context.params.get("config")
     layers: list[Layer] = [stored, {} if config is None else read_config(config)]
     layers.append(_given(context, ParameterSource.ENVIRONMENT))
-    layers += [parse_assignment(text) for text in context.params["assignments"]]
+    layers += [parse_assignment(text) for text in context.params.get("assignments", ())]
     layers.append(_given(context, ParameterSource.COMMANDLINE))
     return resolve(layers)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import work
 from pipeline.bank import BankWriter, PatchArrays, ShardPlan, plan_shards
@@ -43,18 +44,18 @@ class Pipeline:
     def ingest(self, paths: Sequence[Path], licences: Licences = NO_LICENCES) -> Report:
         """Take in the files whose content is not yet in the bank, and draw their windows."""
         report = self.intake.ingest(paths, licences)
-        self._put_on_sides(self.writer.patches)
+        self.put_on_sides(self.writer.patches)
         return report
 
     def retry(self, word: str | None) -> Report:
         """Take in the rejected sources anew, or those whose reason contains a word."""
         report = self.intake.retry(word)
-        self._put_on_sides(self.writer.patches)
+        self.put_on_sides(self.writer.patches)
         return report
 
     def simulate(self) -> Report:
         """Give a camera to every patch that has none."""
-        self._put_on_sides(self.writer.patches)
+        self.put_on_sides(self.writer.patches)
         pending = patches_to_simulate(self.writer.patches)
         return self.driver.collect("simulate-ldr", work.simulate_frames, self._frame_tasks(pending), pending.num_rows)
 
@@ -62,28 +63,30 @@ class Pipeline:
         """Score every patch that has no score, and label all by the present threshold and average."""
         pending = patches_to_score(self.writer.patches)
         report = self.driver.collect("score", work.score_frames, self._frame_tasks(pending), pending.num_rows)
-        self._put_on_sides(relabel(self.writer.patches, self.settings.score))
+        self.put_on_sides(relabel(self.writer.patches, self.settings.score))
         return report
 
     def export(self, destination: Destination | None = None) -> Report:
         """Render the kept patches into a folder, or those not yet exported into the bank's own arrays."""
         check_scored(self.writer.patches)
-        self._put_on_sides(self.writer.patches)
+        self.put_on_sides(self.writer.patches)
         return self._export_arrays() if destination is None else Delivery(self.driver, destination).export()
 
     def _export_arrays(self) -> Report:
         patches = self.writer.patches
         pending = patches_to_export(patches, self.settings)
-        if not pending.positions:
-            return Report()
         if not PatchArrays.exist(self.writer.storage):
-            PatchArrays.create(self.writer.storage, self.settings.crops.patch_size, self.settings.export)
-        arrays = PatchArrays(self.writer.storage, "r+")
+            if not pending.positions:
+                return Report()
+            self.writer.create_arrays(self.settings.crops.patch_size, self.settings.export)
+        arrays = self.writer.arrays()
         arrays.resize(max(pending.total, arrays.hdr.shape[0]))
         plans = plan_shards(pending.exported, pending.positions, arrays.shard_rows)
         tasks = self._shard_tasks(patches, plans)
         report = self.driver.collect("export", work.export_shard, tasks, len(pending.positions))
-        arrays.resize(pending.total)
+        # A patch that could not be moved keeps its place, and the rows up to it stay.
+        last = pc.max(self.writer.patches["row"]).as_py()
+        arrays.resize(max(pending.total, 0 if last is None else last + 1))
         return report
 
     def everything(
@@ -103,7 +106,7 @@ class Pipeline:
         """Write the dataset card of the bank's arrays anew, if anything was exported into them."""
         describe_bank(self.writer, self.settings)
 
-    def _put_on_sides(self, patches: pa.Table) -> None:
+    def put_on_sides(self, patches: pa.Table) -> None:
         """Write the patches, each of them and each source on the side of the split that the present settings say."""
         before = self.writer.sources
         sources = split_sources(before, self.settings.split)
@@ -116,14 +119,14 @@ class Pipeline:
         sources = self._sources_by_id()
         for rows in by_frames(pending, FRAMES):
             source = sources[rows["source_id"][0].as_py()]
-            yield Task((self.driver.place, source, rows.to_pylist(), self.settings), source["path"], rows.num_rows)
+            yield Task((source, rows.to_pylist(), self.settings), source["path"], rows.num_rows)
 
     def _shard_tasks(self, patches: pa.Table, plans: Sequence[ShardPlan]) -> Iterator[Task]:
         sources = self._sources_by_id()
         for plan in plans:
             rows = patches.take(pa.array(plan.positions)).to_pylist()
             needed = {row["source_id"]: sources[row["source_id"]] for row in rows}
-            yield Task((self.driver.place, needed, rows, plan.rows), needed[rows[0]["source_id"]]["path"], len(rows))
+            yield Task((needed, rows, plan.rows), needed[rows[0]["source_id"]]["path"], len(rows))
 
     def _sources_by_id(self) -> dict[str, Row]:
         return {row["source_id"]: row for row in self.writer.sources.to_pylist() if row["source_id"] is not None}

@@ -27,6 +27,7 @@ def count(sources: pa.Table, patches: pa.Table) -> Counts:
         "smooth": verdicts.get("smooth", 0),
         "unsaturated": verdicts.get("unsaturated", 0),
         "exported": patches.num_rows - patches["row"].null_count,
+        "no_longer_kept": pc.sum(no_longer_kept(patches)).as_py() or 0,
     }
 
 
@@ -40,8 +41,15 @@ def summarize(counts: Mapping[str, int], size: int) -> list[str]:
     lines += [f"{stage:<12} {counts[stage]} of {counts['candidates']}" for stage in behind]
     if counts["scored"]:
         lines += [f"{verdict:<12} {_share(counts[verdict], counts['scored'])}" for verdict in _VERDICTS]
-    lines += [f"exported     {counts['exported']}", f"bank         {format_bytes(size)}"]
-    return lines
+    lines.append(f"exported     {counts['exported']}")
+    if counts["no_longer_kept"]:
+        lines.append(f"             {counts['no_longer_kept']} of them no longer kept: hdrprep compact drops them")
+    return [*lines, f"bank         {format_bytes(size)}"]
+
+
+def no_longer_kept(patches: pa.Table) -> pa.ChunkedArray:
+    """Return which patches lie in the arrays and are kept no more, by a later threshold."""
+    return pc.and_(pc.is_valid(patches["row"]), pc.fill_null(pc.not_equal(patches["verdict"], "kept"), False))
 
 
 def yield_lines(sources: pa.Table, patches: pa.Table) -> list[str]:

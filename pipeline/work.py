@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import zarr
 
-from pipeline.bank import PATCHES_SCHEMA, LocalStorage, PatchArrays, Storage, commit_key, write_commit
+from pipeline.bank import PATCHES_SCHEMA, LocalStorage, PatchArrays, Storage, Turn, commit_key, write_commit
 from pipeline.bank.arrays import to_half
 from pipeline.camera import render
 from pipeline.config import Settings
@@ -57,27 +57,34 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a worker works: the bank, the seconds that it may take to decode one frame, and the `command` it is for."""
+    """Where a worker works: the turn it may commit in, the seconds it has to decode a frame, and its `command`.
 
-    bank: Storage
+    In a bank that is `read_only` nothing is noted.
+    """
+
+    turn: Turn
     timeout: float
     command: str = ""
+    read_only: bool = False
 
     def limit(self, source_id: str | None, path: Path) -> AbstractContextManager[None]:
         """Return the time limit on one step of decoding a source."""
-        if self.bank.in_process:  # the limit would end the process that holds the bank
+        if self.turn.bank.in_process:  # the limit would end the process that holds the bank
             return nullcontext()
-        return time_limit(self._notes() / commit_key(source_id or path), self.timeout)
+        notes = _notes(self.turn.bank, self.command, self.read_only)
+        return time_limit(notes / commit_key(source_id or path), self.timeout)
 
-    def forget_timeouts(self) -> None:
-        """Let sources that took too long be tried again: what a run decided on them stands in the tables."""
-        shutil.rmtree(self._notes(), ignore_errors=True)
 
-    def _notes(self) -> Path:
-        """Return where it is noted what took too long: beside the bank, else on each machine for this command."""
-        if isinstance(self.bank, LocalStorage):
-            return self.bank.path / "_work" / "timeouts"
-        return Path(tempfile.gettempdir()) / f"hdrprep-{os.getuid()}" / self.command
+def forget_timeouts(bank: Storage, command: str, read_only: bool = False) -> None:
+    """Let sources that took too long be tried again: what a run decided on them stands in the tables."""
+    shutil.rmtree(_notes(bank, command, read_only), ignore_errors=True)
+
+
+def _notes(bank: Storage, command: str, read_only: bool = False) -> Path:
+    """Return where it is noted what took too long: beside the bank, else on each machine for this command."""
+    if isinstance(bank, LocalStorage) and not read_only:
+        return bank.path / "_work" / "timeouts"
+    return Path(tempfile.gettempdir()) / f"hdrprep-{os.getuid()}" / command
 
 
 def single_threaded() -> None:
@@ -118,13 +125,13 @@ def ingest_source(place: Place, found: Found, settings: Settings, also_score: bo
         used = used_frames(facts, settings.ingest.every)
         if facts.kind != "still":
             source = source_row(found, facts, len(used))
-            write_commit(place.bank, ingest_key(found), PATCHES_SCHEMA.empty_table(), source)
+            write_commit(place.turn, ingest_key(found), PATCHES_SCHEMA.empty_table(), source)
             return Outcome(str(found.path))
         (_, frame), *_ = decode(found.path, used, settings.ingest.transfer, limit)
     except SourceError as error:
         return reject_source(place, found, str(error), facts)
     rows = _ingest_rows(found.source_id, 0, frame, settings, also_score)
-    write_commit(place.bank, ingest_key(found), patch_table(rows), source_row(found, facts, 1))
+    write_commit(place.turn, ingest_key(found), patch_table(rows), source_row(found, facts, 1))
     return Outcome(str(found.path), len(rows))
 
 
@@ -138,7 +145,7 @@ def ingest_frames(
         # The ingest that is resumed may lie long back: the content must still be that of the source.
         for number, frame in reopen(place, source, frames):
             rows = _ingest_rows(source_id, number, frame, settings, also_score)
-            write_commit(place.bank, commit_key("frame", source_id, number), patch_table(rows))
+            write_commit(place.turn, commit_key("frame", source_id, number), patch_table(rows))
             patches += len(rows)
     except SourceError as error:
         return Outcome(source["path"], reason=str(error))
@@ -162,7 +169,8 @@ def export_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], 
     source by identity.
     """
     single_threaded()
-    arrays = PatchArrays(place.bank, "r+")
+    place.turn.check()
+    arrays = PatchArrays(place.turn.storage, "r+")
     size = rows[0]["patch_size"]
     hdr = np.empty((len(rows), size, size, 3), np.float16)
     ldr = np.empty((len(rows), size, size, 3), np.uint8)
@@ -178,15 +186,16 @@ def export_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], 
                     done.append({**row, "row": array_rows[index], "clipped_values": clipped})
         except SourceError as error:
             return Outcome(source["path"], reason=str(error))
+    place.turn.check()
     arrays.write(array_rows, hdr, ldr, [row["patch_id"] for row in done])
-    write_commit(place.bank, commit_key("shard", array_rows[0]), patch_table(done))
+    write_commit(place.turn, commit_key("shard", array_rows[0]), patch_table(done))
     return Outcome("", len(done))
 
 
 def reject_source(place: Place, found: Found, reason: str, facts: Facts | None = None) -> Outcome:
     """Commit a source as rejected, with the reason."""
     source = source_row(found, facts, 0, reason)
-    write_commit(place.bank, ingest_key(found), PATCHES_SCHEMA.empty_table(), source)
+    write_commit(place.turn, ingest_key(found), PATCHES_SCHEMA.empty_table(), source)
     return Outcome(str(found.path), reason=reason)
 
 
@@ -240,7 +249,7 @@ def _rework(
     try:
         for pixels, some in reopen_with_rows(place, source, rows):
             key = commit_key("frame", source["source_id"], some[0]["frame"])
-            write_commit(place.bank, key, patch_table(stage(pixels, some)))
+            write_commit(place.turn, key, patch_table(stage(pixels, some)))
     except SourceError as error:
         return Outcome(source["path"], reason=str(error))
     return Outcome(source["path"], len(rows))

@@ -7,19 +7,25 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
 import dask
-from distributed import Client, KilledWorker, LocalCluster, as_completed
+from distributed import Client, Future, KilledWorker, LocalCluster
 
 from pipeline.config import RunSettings
-from pipeline.errors import BankError, OutputError, UsageError, describe
+from pipeline.errors import BankError, ClusterError, OutputError, UsageError, describe
+from pipeline.logs import log
+from pipeline.versions import versions
 
 WINDOW = 3  # tasks a worker thread that run or wait
+CONNECTING = 10.0  # seconds in which a scheduler answers, or one that was lost comes back
+PATIENCE = 5.0  # seconds without a result, after which it is said that there is no worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class Workers:
         self._settings, self._in_process = settings, in_process
         self._client: Client | None = None
         self._cluster: LocalCluster | None = None
+        self._checked: set[str] = set()  # addresses of workers whose versions were compared
 
     def map(
         self, function: Callable[..., Any], tasks: Iterable[Task], crashed: Callable[[Task, str], Any]
@@ -71,24 +78,56 @@ class Workers:
         if first is None:
             return
         client = self._connect()
-        running: dict[Any, Task] = {}
-        finished = as_completed(loop=client.loop)
+        window = self._window(client)
+        running: dict[Any, tuple[Future[Any], Task]] = {}  # a future that nobody holds is cancelled
+        finished: SimpleQueue[Future[Any]] = SimpleQueue()
 
         def submit(batch: Iterable[Task]) -> None:
             for task in batch:
                 future = client.submit(function, *task.arguments, pure=False)
-                running[future.key] = task
-                finished.add(future)
+                running[future.key] = future, task
+                future.add_done_callback(finished.put)
 
         submit([first])
-        submit(islice(waiting, self._window(client) - 1))
-        for future in finished:
+        submit(islice(waiting, window - 1))
+        while running:
+            future = self._next(client, finished)
             submit(islice(waiting, max(0, self._window(client) - len(running) + 1)))
-            task = running.pop(future.key)
-            error = future.exception()
+            _, task = running.pop(future.key)
+            result, error = self._take(future)
             if isinstance(error, BankError | OutputError):  # no fault of the task, and no use in the others
                 raise error
-            yield task, future.result() if error is None else None, error
+            yield task, result, error
+
+    def _take(self, future: Future[Any]) -> tuple[Any, BaseException | None]:
+        """Return the result of a finished future, or the error that it ended in. Raises ClusterError."""
+        try:
+            error = future.exception()
+            if isinstance(error, CancelledError):
+                raise error
+            return (future.result() if error is None else None), error
+        except CancelledError as cancelled:  # the scheduler went away before it handed the result over
+            raise self._gone() from cancelled
+
+    def _gone(self) -> ClusterError:
+        return ClusterError(
+            f"the Dask scheduler at {self._address} is gone; start it again and repeat the command, which resumes"
+        )
+
+    def _next(self, client: Client, finished: SimpleQueue[Future[Any]]) -> Future[Any]:
+        """Wait for a future to finish, and say so where there is nobody to work on it. Raises ClusterError."""
+        told = False
+        while True:
+            try:
+                future = finished.get(timeout=PATIENCE)
+            except Empty:
+                if not told and client.status == "running" and not client.ncores():
+                    log.warning("no worker is connected to %s; waiting for one", self._address)
+                    told = True
+                continue
+            if future.cancelled():
+                raise self._gone()
+            return future
 
     def close(self) -> None:
         """Stop the local cluster, or leave the running one."""
@@ -108,20 +147,65 @@ class Workers:
 
     def _connect(self) -> Client:
         if self._client is None:
-            address = self._settings.scheduler
-            if address is None:
+            if self._settings.scheduler is not None and self._in_process:
+                raise UsageError(
+                    "the workers of a scheduler do not see the memory of this process; leave --scheduler out"
+                )
+            if self._settings.scheduler is None:
                 workers = self._settings.workers or os.cpu_count() or 1
                 self._cluster = _thread_of_this_process() if self._in_process else _local_cluster(workers)
-                address = self._cluster.scheduler_address
+            else:  # what happens to it is told by us, in a sentence
+                for name in ("distributed", "distributed.client"):
+                    logging.getLogger(name).setLevel(logging.CRITICAL)
             try:
-                self._client = Client(address, set_as_default=False, timeout=10)
+                self._client = Client(self._address, set_as_default=False, timeout=CONNECTING)
             except (OSError, ValueError, TimeoutError) as error:
-                raise UsageError(f"no Dask scheduler answers at {address}; check --scheduler") from error
+                raise UsageError(f"no Dask scheduler answers at {self._address}; check --scheduler") from error
         return self._client
 
-    @staticmethod
-    def _window(client: Client) -> int:
-        return WINDOW * max(1, int(sum(client.ncores().values())))
+    @property
+    def _address(self) -> str:
+        """Where the scheduler listens."""
+        return str(self._settings.scheduler if self._cluster is None else self._cluster.scheduler_address)
+
+    def _window(self, client: Client) -> int:
+        """Return how many tasks may run or wait; workers that were not there before are looked at."""
+        threads = _threads(client)
+        new = threads.keys() - self._checked
+        if new and self._cluster is None:
+            _check_workers(client, {address: threads[address] for address in new})
+        self._checked |= new
+        return WINDOW * max(1, sum(threads.values()))
+
+
+def _threads(client: Client) -> dict[str, int]:
+    """Return the threads of each worker by address. Raises ClusterError where the scheduler is gone."""
+    try:
+        return dict(client.ncores())
+    except (OSError, TimeoutError, RuntimeError, CancelledError):
+        return {}  # the futures say it next
+
+
+def _check_workers(client: Client, threads: dict[str, int]) -> None:
+    """Warn where workers differ from this process in what a bank's numbers depend on. Raises UsageError."""
+    ours = versions()
+    try:
+        found = client.run(versions, workers=list(threads), on_error="return")
+    except (OSError, TimeoutError, RuntimeError, CancelledError):  # they left again, or the scheduler did
+        return
+    for address, theirs in sorted(found.items()):
+        if isinstance(theirs, (OSError, TimeoutError)):  # it left again
+            continue
+        if isinstance(theirs, BaseException):
+            raise UsageError(f"the worker {address} cannot run hdrprep ({theirs}); install {ours['hdrprep']} there")
+        names = sorted(ours.keys() | theirs.keys())
+        other = [
+            f"{name} {theirs.get(name)}, here {ours.get(name)}" for name in names if theirs.get(name) != ours.get(name)
+        ]
+        if other:
+            log.warning("the worker %s has other versions, its patches may differ: %s", address, "; ".join(other))
+        if threads[address] > 1:
+            log.warning("the worker %s has %d threads; start it with --nthreads 1", address, threads[address])
 
 
 def _local_cluster(workers: int) -> LocalCluster:
@@ -152,7 +236,7 @@ def _thread_of_this_process() -> LocalCluster:
             n_workers=1,
             threads_per_worker=1,
             processes=False,
-            dashboard_address="127.0.0.1:0",
+            dashboard_address="127.0.0.1:0",  # None stands for a fixed port, which another run may have taken
             silence_logs=logging.CRITICAL,
         )
 

@@ -4,14 +4,14 @@ schema    columns and format version
 files     atomic replacement of a file
 storage   where a bank lies: a directory, or a place behind a URL
 lock      the right to write, held by one process
-commits   one file of finished rows per unit of work, written by workers
+commits   one file of finished rows per unit of work, written by workers in a turn
 writer    the process that owns a bank: lock, fold of commits into the tables
 arrays    the exported pixels, one writer a shard
 reader    what training sees
 """
 
 from pipeline.bank.arrays import ExportSettings, PatchArrays, ShardPlan, plan_shards
-from pipeline.bank.commits import commit_key, write_commit
+from pipeline.bank.commits import Turn, commit_key, write_commit
 from pipeline.bank.reader import BankReader
 from pipeline.bank.schema import FORMAT_VERSION, PATCHES_SCHEMA, SOURCES_SCHEMA
 from pipeline.bank.storage import LocalStorage, Storage, open_storage, writing
@@ -28,6 +28,7 @@ __all__ = [
     "PatchArrays",
     "ShardPlan",
     "Storage",
+    "Turn",
     "commit_key",
     "open_storage",
     "plan_shards",

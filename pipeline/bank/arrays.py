@@ -6,7 +6,8 @@ Legend: N exported patches, S patch size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,11 +17,13 @@ import zarr
 from pydantic import BaseModel, ConfigDict, Field
 from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from pipeline.bank.storage import Storage, writing
 
 HALF_MAX = float(np.finfo(np.float16).max)  # 65504
+ARRAYS = ("hdr", "ldr", "patch_id")
 NO_PATCH = -1  # in patch_id: this row holds no patch yet
 
 
@@ -46,8 +49,9 @@ class ShardPlan:
 class PatchArrays:
     """The arrays `hdr` float16 (N, S, S, 3), `ldr` uint8 (N, S, S, 3) and `patch_id` int64 (N,) of a bank."""
 
-    def __init__(self, bank: Storage, mode: Literal["r", "r+"] = "r") -> None:
-        self._bank, self._store = bank, bank.zarr(read_only=mode == "r")
+    def __init__(self, bank: Storage, mode: Literal["r", "r+"] = "r", store: Store | None = None) -> None:
+        """Open the arrays of a bank, or those in another `store` that belong to it."""
+        self._bank, self._store = bank, store or bank.zarr(read_only=mode == "r")
         self.hdr = self._open("hdr")
         self.ldr = self._open("ldr")
         self.patch_id = self._open("patch_id")
@@ -59,8 +63,9 @@ class PatchArrays:
 
     @classmethod
     def create(cls, bank: Storage, patch_size: int, settings: ExportSettings) -> None:
-        """Make the three arrays, empty."""
-        _create(bank.zarr(read_only=False), patch_size, settings)
+        """Make the three arrays, empty. Raises BankError where the bank cannot be written."""
+        with writing(bank):
+            _create(bank.zarr(read_only=False), patch_size, settings)
 
     @property
     def shard_rows(self) -> int:
@@ -71,26 +76,39 @@ class PatchArrays:
         """Return which file of the bank holds a row of an array."""
         return f"{name}/c/{row // self.shard_rows}" + ("" if name == "patch_id" else "/0/0/0")
 
+    @property
+    def shards(self) -> int:
+        """Shards that N patches take."""
+        return -(-int(self.hdr.shape[0]) // self.shard_rows)
+
     def resize(self, rows: int) -> None:
-        """Set N. Rows that were not written hold NaN, 0 and -1."""
-        for array in (self.hdr, self.ldr, self.patch_id):
-            if array.shape[0] != rows:
-                array.resize((rows, *array.shape[1:]))
+        """Set N. Rows that were not written hold NaN, 0 and -1. Raises BankError where the bank cannot be written."""
+        with writing(self._bank):
+            for array in (self.hdr, self.ldr, self.patch_id):
+                if array.shape[0] != rows:
+                    array.resize((rows, *array.shape[1:]))
 
     def write(
         self, rows: Sequence[int], hdr: npt.NDArray[np.float16], ldr: npt.NDArray[np.uint8], ids: Sequence[int]
     ) -> None:
         """Write patches, all of one shard; `patch_id` comes last, so that an id stands for pixels that are there.
 
+        Each array's shard is replaced once, whole: who reads it meanwhile, or writes the same in its place, loses none.
         Raises BankError where the bank cannot be written.
         """
         with writing(self._bank):
-            for start, stop in _runs(rows):
-                first = rows[start]
-                span = slice(first, first + stop - start)
-                self.hdr[span] = hdr[start:stop]
-                self.ldr[span] = ldr[start:stop]
-                self.patch_id[span] = np.asarray(ids[start:stop], dtype=np.int64)
+            self._put(self.hdr, rows, hdr)
+            self._put(self.ldr, rows, ldr)
+            self._put(self.patch_id, rows, np.asarray(ids, dtype=np.int64))
+
+    @staticmethod
+    def _put(array: zarr.Array[Any], rows: Sequence[int], values: npt.NDArray[Any]) -> None:
+        span = slice(rows[0], rows[-1] + 1)
+        if len(rows) < span.stop - span.start:  # patches of an earlier export stand between
+            between = np.asarray(array[span])
+            between[np.asarray(rows) - span.start] = values
+            values = between
+        array[span] = values
 
     def _open(self, name: str) -> zarr.Array[Any]:
         array = zarr.open_array(self._store, path=name, mode="r" if self._store.read_only else "r+")
@@ -131,6 +149,16 @@ def plan_shards(exported: npt.NDArray[np.int64], pending: Sequence[int], shard_r
     return [ShardPlan(*map(tuple, zip(*pairs, strict=True))) for pairs in plans.values()]
 
 
+def array_metadata(patch_size: int, settings: ExportSettings, rows: int) -> dict[str, dict[str, Any]]:
+    """Return what the metadata file of each array of N rows must say, by its key."""
+    stored: dict[str, Buffer] = {}
+    _create(MemoryStore(stored), patch_size, settings)
+    metadata = {key: json.loads(content.to_bytes()) for key, content in stored.items() if key.split("/")[0] in ARRAYS}
+    for content in metadata.values():
+        content["shape"][0] = rows
+    return metadata
+
+
 def _create(store: Store, patch_size: int, settings: ExportSettings) -> None:
     rows, size = settings.shard_rows, patch_size
     for name, dtype, fill in (("hdr", np.float16, np.nan), ("ldr", np.uint8, 0)):
@@ -158,15 +186,6 @@ def _create(store: Store, patch_size: int, settings: ExportSettings) -> None:
         config={"write_empty_chunks": True},
         overwrite=True,
     )
-
-
-def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of the stretches of consecutive rows, so that a shard is mostly written at once."""
-    start = 0
-    for index in range(1, len(rows) + 1):
-        if index == len(rows) or rows[index] != rows[index - 1] + 1:
-            yield start, index
-            start = index
 
 
 def _codecs(compression: str, itemsize: int) -> list[Any]:

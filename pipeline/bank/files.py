@@ -1,4 +1,4 @@
-"""Atomic replacement of files: a reader sees the old one or the new one, whole."""
+"""Atomic replacement of files: a reader sees the old one or the new one, whole, also after a power cut."""
 
 from __future__ import annotations
 
@@ -13,24 +13,36 @@ _UMASK = os.umask(0o077)
 os.umask(_UMASK)
 
 
-def replace_file(path: Path, write: Callable[[Path], object], folder: Path | None = None) -> None:
-    """Let `write` fill a file beside `path`, bring it to the disk, then rename it to `path`.
+def replace_file(path: Path, write: Callable[[Path], object], beside: Path | None = None) -> None:
+    """Let `write` fill a file in the folder `beside`, bring it to the disk, then rename it to `path`.
 
-    `folder`, of the same file system, takes the unfinished file where others list what lies beside `path`.
+    Without `beside` it is filled where `path` lies. A folder that is named must exist and be of the same file system;
+    where it is removed meanwhile, `path` stays as it was and FileNotFoundError is raised.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder or path.parent, prefix=f".{path.name}.")
+    if beside is None:
+        make_folder(path.parent)
+    handle, name = tempfile.mkstemp(dir=beside or path.parent, prefix=f".{path.name}.")
     os.close(handle)
-    beside = Path(name)
+    filled = Path(name)
     try:
-        write(beside)
-        beside.chmod(0o666 & ~_UMASK)
-        _sync(beside)
-        beside.replace(path)
+        write(filled)
+        filled.chmod(0o666 & ~_UMASK)
+        _sync(filled)
+        if beside not in (None, path.parent):
+            make_folder(path.parent)
+        filled.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        filled.unlink(missing_ok=True)
         raise
     _sync(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, and bring their entries to the disk."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        _sync(folder.parent)
 
 
 def _sync(path: Path) -> None:

@@ -46,6 +46,36 @@ def acquire(storage: Storage) -> Lock:
     raise TypeError(type(storage))
 
 
+def refuse_writers(storage: Storage) -> None:
+    """Raise BankLocked where another process is writing to a bank; nothing is written to find out."""
+    holder = _file_holder(storage.path) if isinstance(storage, LocalStorage) else _lease_holder(storage)
+    if holder is not None:
+        raise BankLocked(f"another process ({holder}) is writing to {storage}; wait for it, then repeat the command")
+
+
+def _file_holder(bank: Path) -> str | None:
+    try:
+        with (bank / LOCK).open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return file.read().strip() or "unknown"
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def _lease_holder(storage: Storage) -> str | None:
+    if not isinstance(storage, ObjectStorage):
+        raise TypeError(type(storage))
+    try:
+        holder, age = json.loads(storage.read(LOCK)), time.time() - storage.modified(LOCK)
+    except (FileNotFoundError, ValueError):
+        return None
+    # The clock of the store may be another one than ours: this errs on the side of a lock that holds.
+    return None if _has_ended(holder) or age > 2 * LAPSE else _describe(holder)
+
+
 class _FileLock:
     def __init__(self, bank: Path) -> None:
         (bank / LOCK).parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +83,8 @@ class _FileLock:
         self._file: IO[str] = self._path.open("a+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not self._is_in_place():
+                raise OSError  # the bank was deleted between the two steps
         except OSError:
             self._file.seek(0)
             holder = self._file.read().strip() or "unknown"
@@ -65,11 +97,20 @@ class _FileLock:
         self._file.flush()
 
     def check(self) -> None:
-        """Nothing but the end of this process takes it away."""
+        """Raise BankError where the bank was deleted: another process may hold what stands there now."""
+        if not self._is_in_place():
+            bank = self._path.parents[1]
+            raise BankError(f"the bank {bank} was deleted or moved while this command worked on it; repeat the command")
 
     def release(self) -> None:
         """Let another process write."""
         self._file.close()
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
 
 
 class _Lease:

@@ -53,18 +53,27 @@ def write_attributes(storage: Storage, attributes: dict[str, Any]) -> None:
     storage.write(METADATA, json.dumps(group, indent=2).encode())
 
 
-def read_table(storage: Storage, name: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+def read_table(
+    storage: Storage, name: str, schema: pa.Schema, columns: list[str] | None = None, to_write: bool = False
+) -> pa.Table:
     """Return a bank's table, all columns or the named ones.
 
     Columns that an earlier version did not write yet read as null. Raises BankDamaged where the table cannot be read,
-    or lacks what every version writes.
+    or lacks what every version writes; BankVersionError where it is read `to_write` it anew, and has columns that would
+    be lost.
     """
     wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns])
     key = table_key(name)
     try:
-        with pq.ParquetFile(pa.BufferReader(storage.read(key))) as file:
+        with pq.ParquetFile(pa.BufferReader(storage.read(key)), page_checksum_verification=True) as file:
             present = file.schema_arrow.names
             missing = missing_columns(name, present, wanted.names)
+            unknown = sorted(set(present) - set(schema.names))
+            if to_write and unknown:
+                raise BankVersionError(
+                    f"the table {storage}/{key} has the column {unknown[0]}, which this version would lose; write to "
+                    "the bank with the version that made it, or a later one"
+                )
             if missing:
                 raise BankDamaged(f"the table {storage}/{key} has no column {missing[0]}, it is damaged or was changed")
             return complete(file.read([column for column in wanted.names if column in present]), wanted)
@@ -74,7 +83,10 @@ def read_table(storage: Storage, name: str, schema: pa.Schema, columns: list[str
 
 
 class BankReader:
-    """A bank, read only. Many may read while one writes: they see whole tables."""
+    """A bank, read only. Many may read while one writes: they see whole tables.
+
+    Who reads both while one writes reads `patches` first: then the source of each patch is known.
+    """
 
     def __init__(self, place: str | Path | Storage) -> None:
         self.storage = open_storage(place)
@@ -89,20 +101,30 @@ class BankReader:
         """Return the patches table, in the order (source_id, frame, k)."""
         return read_table(self.storage, "patches", PATCHES_SCHEMA, columns)
 
-    def pair(self, row: int) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
+    def pair(self, row: int, patch_id: int | None = None) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
         """Return a patch's `(hdr, ldr)`: (S, S, 3) float16, scene-linear, sensor clips at 1.0; (S, S, 3) uint8.
 
-        Raises BankDamaged, naming the patch, where stored bytes are missing or do not match their checksum.
+        With the `patch_id` that is expected there, no other patch is ever returned, also while another process moves
+        patches. Raises BankDamaged, naming the patch, where stored bytes are missing or do not match their checksum.
         """
-        arrays = self._open_arrays()
+        arrays = self._open_arrays(row)
         try:
             hdr = np.asarray(arrays.hdr[row], dtype=np.float16)
             ldr = np.asarray(arrays.ldr[row], dtype=np.uint8)
-        except (ValueError, OSError, RuntimeError) as error:
-            raise BankDamaged(f"{self._name(row)} cannot be read ({_first_line(error)}); export it again") from error
+            # Read last, and each time: whoever gives a row to another patch takes the id away before the pixels.
+            found = patch_id if patch_id is None else int(np.asarray(arrays.patch_id[row]))
+        except (ValueError, IndexError, OSError, RuntimeError) as error:
+            raise BankDamaged(
+                f"{self._name(row)} cannot be read ({_first_line(error)}); run hdrprep verify --repair"
+            ) from error
         # A lost shard reads as the fill value: NaN in hdr, but black in ldr, where only the file's absence tells.
         if np.isnan(hdr[0, 0, 0]) or not (ldr.any() or self.storage.exists(arrays.shard_key("ldr", row))):
-            raise BankDamaged(f"the pixels of {self._name(row)} are missing; export it again")
+            raise BankDamaged(f"the pixels of {self._name(row)} are missing; run hdrprep verify --repair")
+        if found != patch_id:
+            raise BankDamaged(
+                f"row {row} does not hold patch {patch_id}: where the bank was compacted or repaired, start this "
+                "again; otherwise run hdrprep verify"
+            )
         return hdr, ldr
 
     def fingerprint(self) -> str:
@@ -115,8 +137,9 @@ class BankReader:
         digest.update("/".join(exported["verdict"].to_pylist()).encode())
         return digest.hexdigest()
 
-    def _open_arrays(self) -> PatchArrays:
-        if self._arrays is None:
+    def _open_arrays(self, row: int) -> PatchArrays:
+        # Rows that an export added since the arrays were opened show when they are opened anew.
+        if self._arrays is None or row >= self._arrays.ldr.shape[0]:
             if not PatchArrays.exist(self.storage):
                 raise BankMissing(f"nothing was exported from the bank {self.storage} yet; run hdrprep export first")
             self._arrays = PatchArrays(self.storage)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import zarr.abc.store
 from zarr.core.buffer import Buffer
@@ -21,6 +22,8 @@ from zarr.storage import FsspecStore, LocalStore
 from pipeline.bank.files import replace_file
 from pipeline.errors import BankError
 from pipeline.remote import access, filesystem, is_url
+
+_OVER = ".over"  # suffix of a folder by way of which nothing is written any more
 
 
 class Storage(ABC):
@@ -53,6 +56,26 @@ class Storage(ABC):
         """Say whether a file is there."""
 
     @abstractmethod
+    def by_way_of(self, folder: str) -> Storage:
+        """Return this storage for writing through a folder of it, in which files are filled before they are in place.
+
+        Once that folder is gone, nothing can be written through what is returned. An object store fills no files: the
+        folder is of no account there.
+        """
+
+    @abstractmethod
+    def folders(self, prefix: str) -> list[str]:
+        """Return the folders right below a folder, in order."""
+
+    @abstractmethod
+    def halt(self, folder: str) -> str:
+        """Let nothing more be written by way of a folder that has a file `open`, and return where its files lie now."""
+
+    @abstractmethod
+    def remove(self, folder: str) -> None:
+        """Remove a folder and all that is in it, if it is there."""
+
+    @abstractmethod
     def zarr(self, read_only: bool = True) -> zarr.abc.store.Store:
         """Return the bank as a store of Zarr."""
 
@@ -76,8 +99,8 @@ class Storage(ABC):
 class LocalStorage(Storage):
     """A bank in a directory."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.name = path, str(path)
+    def __init__(self, path: Path, beside: Path | None = None) -> None:
+        self.path, self.name, self._beside = path, str(path), beside
 
     def read(self, key: str) -> bytes:
         """Return a file's content."""
@@ -85,7 +108,7 @@ class LocalStorage(Storage):
 
     def write(self, key: str, data: bytes) -> None:
         """Make or replace a file by one rename."""
-        replace_file(self.path / key, _writing(data))
+        replace_file(self.path / key, _writing(data), self._beside)
 
     def delete(self, key: str) -> None:
         """Remove a file if it is there."""
@@ -113,7 +136,28 @@ class LocalStorage(Storage):
 
     def zarr(self, read_only: bool = True) -> zarr.abc.store.Store:
         """Return the bank as a store of Zarr whose files are on the disk once they are written."""
-        return _DurableStore(self.path, read_only=read_only)
+        return _DurableStore(self.path, self._beside, read_only=read_only)
+
+    def by_way_of(self, folder: str) -> Storage:
+        """Return the directory for writing by way of a folder of it, which the caller makes."""
+        return LocalStorage(self.path, self.path / folder)
+
+    def folders(self, prefix: str) -> list[str]:
+        """Return the folders right below a folder."""
+        below = self.path / prefix
+        return sorted(f"{prefix}/{entry.name}" for entry in below.iterdir()) if below.is_dir() else []
+
+    def halt(self, folder: str) -> str:
+        """Rename a folder, so that nobody who was to write by way of it finds it."""
+        over = folder if folder.endswith(_OVER) else folder + _OVER
+        if over != folder:
+            (self.path / folder).rename(self.path / over)
+        return over
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder and all that is in it."""
+        if (self.path / folder).exists():
+            shutil.rmtree(self.path / folder)
 
 
 class ObjectStorage(Storage):
@@ -183,6 +227,26 @@ class ObjectStorage(Storage):
         """Return the bank as a store of Zarr."""
         return FsspecStore.from_url(self.name, storage_options={"use_listings_cache": False}, read_only=read_only)
 
+    def by_way_of(self, folder: str) -> Storage:
+        """Return this storage: a PUT needs no folder to pass through."""
+        return self
+
+    def folders(self, prefix: str) -> list[str]:
+        """Return the folders right below a folder."""
+        start = len(prefix) + 1
+        return sorted({f"{prefix}/{key[start:].partition('/')[0]}" for key in self.keys(prefix)})
+
+    def halt(self, folder: str) -> str:
+        """Put `over` in the place of `open`, for which writers look before they write."""
+        self.write(f"{folder}/over", b"")
+        self.delete(f"{folder}/open")
+        return folder
+
+    def remove(self, folder: str) -> None:
+        """Remove the objects of a folder, `over` the last."""
+        for key in self.keys(folder):
+            self.delete(key)
+
     @contextmanager
     def _access(self, key: str) -> Iterator[tuple[Any, str]]:
         store, root = self._connect()
@@ -217,15 +281,32 @@ def writing(storage: Storage) -> Iterator[None]:
 class _DurableStore(LocalStore):
     """Zarr's store in a directory, with each file brought to the disk before it has its name.
 
-    What is committed about a shard must not outlive it in a power cut.
+    What is committed about a shard must not outlive it in a power cut. Files are filled in the folder `beside`.
     """
+
+    def __init__(self, root: Path, beside: Path | None, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self._beside = beside
+
+    def with_read_only(self, read_only: bool = False) -> Self:
+        """Return the same store, or one that only reads."""
+        return type(self)(self.root, self._beside, read_only=read_only)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        """Write a file."""
+        self._check_writable()
+        replace_file(self.root / key, _writing(value.as_buffer_like()), self._beside)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write a file."""
         if not self._is_open:
             await self._open()
-        self._check_writable()
-        await asyncio.to_thread(replace_file, self.root / key, _writing(value.as_buffer_like()))
+        await asyncio.to_thread(self.set_sync, key, value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write a file that is not there; a bank has one writer, nobody else makes it meanwhile."""
+        if not await self.exists(key):
+            await self.set(key, value)
 
 
 def _writing(data: Any) -> Callable[[Path], object]:

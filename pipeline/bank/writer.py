@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import uuid
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -12,37 +13,48 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.bank.commits import list_commits, read_commit
+from pipeline.bank.arrays import ExportSettings, PatchArrays
+from pipeline.bank.commits import TURNS, Turn, list_commits, read_commit
+from pipeline.bank.files import make_folder
 from pipeline.bank.lock import Lock, acquire
 from pipeline.bank.reader import bank_attributes, read_table, write_attributes
 from pipeline.bank.schema import FORMAT_VERSION, PATCHES_SCHEMA, SOURCES_SCHEMA, encode_table, table_key
 from pipeline.bank.storage import LocalStorage, Storage, open_storage, writing
 from pipeline.errors import BankError
 
+BESIDE = "_work/beside"  # where the process that owns a bank fills files, before a rename puts them in place
+
 
 class BankWriter:
     """A bank opened for writing by one process. Use it as a context manager.
 
-    `sources` and `patches` are the tables as last folded; workers write commits beside them (`write_commit`), `fold`
-    takes these in. Whatever an interrupted run left behind is folded on opening.
+    `sources` and `patches` are the tables as last folded; workers write commits beside them (`write_commit`) in a turn
+    (`begin`), `fold` takes these in, `end` lets no more come. Whatever an interrupted run left behind is folded on
+    opening.
     """
 
-    def __init__(self, storage: Storage, attributes: dict[str, Any], lock: Lock) -> None:
+    def __init__(self, storage: Storage, attributes: dict[str, Any], lock: Lock, lost: Collection[str] = ()) -> None:
         self.storage = storage
         self.attributes = attributes
         self._lock = lock
-        self.sources = read_table(storage, "sources", SOURCES_SCHEMA)
-        self.patches = read_table(storage, "patches", PATCHES_SCHEMA)
+        self._turn: Turn | None = None
+        self.sources, self.patches = (
+            schema.empty_table() if name in lost else read_table(storage, name, schema, to_write=True)
+            for name, schema in (("sources", SOURCES_SCHEMA), ("patches", PATCHES_SCHEMA))
+        )
 
     @classmethod
-    def open(cls, place: str | Path | Storage) -> Self:
-        """Open a bank that exists. Raises BankMissing, BankVersionError, BankLocked, BankDamaged."""
+    def open(cls, place: str | Path | Storage, lost: Collection[str] = ()) -> Self:
+        """Open a bank that exists; the `lost` tables (`sources`, `patches`) begin anew, empty, at the next change.
+
+        Raises BankMissing, BankVersionError, BankLocked, BankDamaged.
+        """
         storage = open_storage(place)
         attributes = bank_attributes(storage)
         lock = acquire(storage)
         try:
-            writer = cls(storage, attributes, lock)
-            writer.fold()
+            writer = cls(_owned(storage), attributes, lock, lost)
+            writer.end()
         except BaseException:
             lock.release()
             raise
@@ -59,10 +71,11 @@ class BankWriter:
         lock = acquire(storage)
         stored = {"format_version": FORMAT_VERSION, **attributes}
         try:
+            storage = _owned(storage)
             with writing(storage):
-                if not storage.exists(table_key("sources")):
-                    storage.write(table_key("patches"), encode_table(PATCHES_SCHEMA.empty_table()))
-                    storage.write(table_key("sources"), encode_table(SOURCES_SCHEMA.empty_table()))
+                for name, schema in (("sources", SOURCES_SCHEMA), ("patches", PATCHES_SCHEMA)):
+                    if not storage.exists(table_key(name)):
+                        storage.write(table_key(name), encode_table(schema.empty_table()))
                 # The group's metadata comes last: a place with it is a bank.
                 write_attributes(storage, stored)
             return cls(storage, stored, lock)
@@ -74,14 +87,51 @@ class BankWriter:
         """Replace what zarr.json says of the bank, the format version kept."""
         stored = {"format_version": FORMAT_VERSION, **attributes}
         if stored != self.attributes:
+            self._lock.check()
             with writing(self.storage):
                 write_attributes(self.storage, stored)
             self.attributes = stored
 
+    def create_arrays(self, patch_size: int, settings: ExportSettings) -> None:
+        """Make the arrays of the exported pixels, empty."""
+        self._lock.check()
+        PatchArrays.create(self.storage, patch_size, settings)
+
+    def arrays(self) -> PatchArrays:
+        """Return the arrays of the exported pixels, open for writing."""
+        return PatchArrays(self.storage, "r+")
+
+    def begin(self) -> Turn:
+        """Begin a turn, in which workers may commit; the one before is over."""
+        self.end()
+        turn = Turn(self.storage, uuid.uuid4().hex[:16])
+        with writing(self.storage):
+            self.storage.write(f"{turn.folder}/open", b"")
+        self._turn = turn
+        return turn
+
     def fold(self) -> int:
         """Take all waiting commits into the tables, one rename a table; return how many there were."""
         self._lock.check()
-        keys = list_commits(self.storage)
+        return 0 if self._turn is None else self._fold(self._turn.folder)
+
+    def end(self) -> int:
+        """End all turns of this bank, also those of runs that were killed; return how many commits were folded.
+
+        Nothing can be written in their name any more.
+        """
+        self._lock.check()
+        count, self._turn = 0, None
+        with writing(self.storage):
+            for folder in self.storage.folders(TURNS):
+                if any(self.storage.exists(f"{folder}/{mark}") for mark in ("open", "over")):
+                    folder = self.storage.halt(folder)
+                    count += self._fold(folder)
+                self.storage.remove(folder)
+        return count
+
+    def _fold(self, folder: str) -> int:
+        keys = list_commits(self.storage, folder)
         if not keys:
             return 0
         commits = [read_commit(self.storage, key) for key in keys]
@@ -107,15 +157,16 @@ class BankWriter:
         self._replace(sources, patches)
 
     def _replace(self, sources: pa.Table, patches: pa.Table) -> None:
-        # Patches first: a reader between the two renames sees patches whose source comes a moment later, and never a
-        # source that claims frames without patches. Rows of a table that did not change are not written again.
+        # Sources first: no patch ever stands in the tables whose source does not. Rows of a table that did not change
+        # are not written again.
+        self._lock.check()
         with writing(self.storage):
-            if not patches.equals(self.patches):
-                self.storage.write(table_key("patches"), encode_table(patches))
-                self.patches = patches
             if not sources.equals(self.sources):
                 self.storage.write(table_key("sources"), encode_table(sources))
                 self.sources = sources
+            if not patches.equals(self.patches):
+                self.storage.write(table_key("patches"), encode_table(patches))
+                self.patches = patches
 
     def close(self) -> None:
         """Let go of the bank."""
@@ -130,6 +181,15 @@ class BankWriter:
         self.close()
 
 
+def _owned(storage: Storage) -> Storage:
+    """Return a bank whose lock this process holds, for writing; what one that was killed had begun to write goes."""
+    with writing(storage):
+        storage.remove(BESIDE)
+        if isinstance(storage, LocalStorage):
+            make_folder(storage.path / BESIDE)
+    return storage.by_way_of(BESIDE)
+
+
 def check_vacant(storage: Storage) -> None:
     """Raise BankError where a bank cannot be made because something else is there."""
     if _is_foreign(storage):
@@ -142,9 +202,10 @@ def read_folded(storage: Storage) -> tuple[pa.Table, pa.Table]:
     Another process may fold meanwhile: what it takes away is in the tables that are read afterwards.
     """
     commits = []
-    for key in list_commits(storage):
-        with suppress(FileNotFoundError):
-            commits.append(read_commit(storage, key))
+    for folder in storage.folders(TURNS):
+        for key in list_commits(storage, folder):
+            with suppress(FileNotFoundError):
+                commits.append(read_commit(storage, key))
     sources = read_table(storage, "sources", SOURCES_SCHEMA)
     patches = read_table(storage, "patches", PATCHES_SCHEMA)
     if not commits:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +45,8 @@ def array_files(bank: Path) -> dict[str, bytes]:
     """Return every stored file of the arrays."""
     files = (path for name in ARRAYS for path in (bank / name).rglob("*") if path.is_file())
     return {str(path.relative_to(bank)): path.read_bytes() for path in files}
+
+
+def run_in_process(*words: object) -> None:
+    """Run a command of hdrprep as a process of its own."""
+    subprocess.run([sys.executable, "-m", "pipeline.cli", *map(str, words)], check=True, capture_output=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
@@ -29,6 +30,8 @@ def s3_server() -> Iterator[str]:
     }
     with mock.patch.dict(os.environ, variables):
         forget_connections()  # to the server of another test
+        # What the server of another module was told is in the memory of this process.
+        urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
         fsspec.filesystem("s3").mkdir("bucket")
         yield "s3://bucket"
         forget_connections()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,13 @@ from pipeline.bank import (
     BankWriter,
     ExportSettings,
     PatchArrays,
+    Turn,
     commit_key,
-    open_storage,
     plan_shards,
     write_commit,
 )
 from pipeline.bank.arrays import HALF_MAX, to_half
-from pipeline.bank.commits import list_commits
+from pipeline.bank.commits import TURNS, list_commits
 from pipeline.bank.files import replace_file
 from pipeline.bank.writer import merge_patches
 from pipeline.errors import BankDamaged, BankError, BankLocked, BankMissing, BankVersionError
@@ -55,6 +57,12 @@ def make_bank(path: Path) -> Path:
     return path
 
 
+def begin(bank: Path) -> Turn:
+    """A turn of a process that ends without a word."""
+    with BankWriter.open(bank) as writer:
+        return writer.begin()
+
+
 def make_exported_bank(
     path: Path, compression: Any = "none"
 ) -> tuple[Path, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -63,8 +71,8 @@ def make_exported_bank(
     hdr, ldr = rng.random((5, 16, 16, 3)).astype(np.float16), rng.integers(0, 256, (5, 16, 16, 3), np.uint8)
     rows = [patch_row(SOURCES[0], k, row=k, verdict="kept") for k in range(5)]
     with BankWriter.create(path, ATTRIBUTES) as writer:
-        PatchArrays.create(open_storage(path), 16, ExportSettings(shard_rows=2, compression=compression))
-        arrays = PatchArrays(open_storage(path), "r+")
+        writer.create_arrays(16, ExportSettings(shard_rows=2, compression=compression))
+        arrays = writer.arrays()
         arrays.resize(5)
         for start in (0, 2, 4):
             span = list(range(start, min(start + 2, 5)))
@@ -82,14 +90,13 @@ def test_commits_are_folded_in_order_whatever_order_they_came_in(tmp_path: Path)
     tables = []
     for name, order in (("one", SOURCES), ("two", SOURCES[::-1])):
         bank = make_bank(tmp_path / name)
+        turn = begin(bank)
         for source_id in order:
             rows = patch_table(*(patch_row(source_id, k) for k in (2, 0, 1)))
-            write_commit(
-                open_storage(bank), commit_key("ingest", source_id), rows, source_row(source_id, f"/{source_id}")
-            )
+            write_commit(turn, commit_key("ingest", source_id), rows, source_row(source_id, f"/{source_id}"))
         with BankWriter.open(bank) as writer:
             tables.append((writer.sources, writer.patches))
-        assert list_commits(open_storage(bank)) == []
+        assert list((bank / TURNS).iterdir()) == []
     assert tables[0][0].equals(tables[1][0])
     assert tables[0][1].equals(tables[1][1])
     assert tables[0][1]["source_id"].to_pylist() == sorted(SOURCES * 3)
@@ -98,9 +105,9 @@ def test_commits_are_folded_in_order_whatever_order_they_came_in(tmp_path: Path)
 
 def test_a_later_commit_replaces_rows_of_the_same_patch_and_leaves_the_others(tmp_path: Path) -> None:
     bank = make_bank(tmp_path / "bank")
-    write_commit(open_storage(bank), "first", patch_table(*(patch_row(SOURCES[0], k) for k in range(3))))
+    write_commit(begin(bank), "first", patch_table(*(patch_row(SOURCES[0], k) for k in range(3))))
     with BankWriter.open(bank) as writer:
-        write_commit(open_storage(bank), "second", patch_table(patch_row(SOURCES[0], 1, score=0.5)))
+        write_commit(writer.begin(), "second", patch_table(patch_row(SOURCES[0], 1, score=0.5)))
         assert writer.fold() == 1
         assert writer.patches["score"].to_pylist() == [None, 0.5, None]
         assert writer.fold() == 0
@@ -109,12 +116,15 @@ def test_a_later_commit_replaces_rows_of_the_same_patch_and_leaves_the_others(tm
 def test_a_fold_that_was_killed_before_it_removed_its_commits_changes_nothing_when_repeated(tmp_path: Path) -> None:
     bank = make_bank(tmp_path / "bank")
     rows = patch_table(patch_row(SOURCES[0], 0, score=0.5))
-    write_commit(open_storage(bank), "first", rows, source_row(SOURCES[0], "/a"))
-    kept = (bank / list_commits(open_storage(bank))[0]).read_bytes()
+    turn = begin(bank)
+    write_commit(turn, "first", rows, source_row(SOURCES[0], "/a"))
+    commit = bank / list_commits(turn.bank, turn.folder)[0]
+    kept = commit.read_bytes()
     with BankWriter.open(bank) as writer:
         before = writer.sources, writer.patches
-    list_commits(open_storage(bank))
-    (bank / "_work" / "commits" / "first.parquet").write_bytes(kept)
+    commit.parent.mkdir()
+    (commit.parent / "open").touch()
+    commit.write_bytes(kept)
     with BankWriter.open(bank) as writer:
         assert writer.sources.equals(before[0])
         assert writer.patches.equals(before[1])
@@ -139,6 +149,76 @@ def test_rows_are_merged_as_by_a_dictionary_that_is_sorted(
     assert merged.equals(patch_table(*ordered))
 
 
+def test_who_works_on_in_a_turn_that_is_over_changes_nothing(tmp_path: Path) -> None:
+    bank, hdr, ldr = make_exported_bank(tmp_path / "bank")
+    turn = begin(bank)
+    arrays = PatchArrays(turn.storage, "r+")
+    write_commit(turn, "in time", patch_table(patch_row(SOURCES[0], 7)))
+    with BankWriter.open(bank) as writer:  # the command is repeated after its driver was killed
+        assert 7 in writer.patches["k"].to_pylist()
+        before = {path: path.read_bytes() for path in bank.rglob("*") if path.is_file()}
+        with pytest.raises(BankError, match="another command took it over"):
+            write_commit(turn, "late", patch_table(patch_row(SOURCES[0], 8)))
+        with pytest.raises(BankError, match="cannot be written"):
+            arrays.write([0, 1], hdr[2:4], ldr[2:4], [8, 9])
+        assert {path: path.read_bytes() for path in bank.rglob("*") if path.is_file()} == before
+
+
+def test_a_turn_that_ends_while_a_file_is_being_filled_takes_the_file_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank, hdr, ldr = make_exported_bank(tmp_path / "bank")
+    with BankWriter.open(bank) as writer:
+        turn, fill = writer.begin(), Path.write_bytes
+
+        def fill_and_end(path: Path, content: bytes) -> int:
+            written = fill(path, content)
+            writer.end()
+            return written
+
+        monkeypatch.setattr(Path, "write_bytes", fill_and_end)
+        with pytest.raises(BankError, match="cannot be written"):
+            PatchArrays(turn.storage, "r+").write([0, 1], hdr[2:4], ldr[2:4], [8, 9])
+    np.testing.assert_array_equal(zarr.open_array(bank, path="hdr", mode="r")[:], hdr)
+
+
+def test_nothing_gets_its_name_before_it_lies_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[int] = set()
+    sync, replace = os.fsync, os.replace
+
+    def note(descriptor: int) -> None:
+        sync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def check(source: Path, target: Path) -> None:
+        assert source.stat().st_ino in synced, target
+        replace(source, target)
+        named.append(target)
+
+    named: list[Path] = []
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "replace", check)
+    bank, _, _ = make_exported_bank(tmp_path / "bank")
+    write_commit(begin(bank), "first", patch_table(patch_row(SOURCES[0], 7)))
+    places = {str(path.relative_to(bank)).split("/")[0] for path in named}
+    assert places == {"zarr.json", "tables", "hdr", "ldr", "patch_id", "_work"}
+    for path in named:  # and the name itself as well
+        assert path.parent.stat().st_ino in synced
+
+
+def test_a_bank_that_is_deleted_under_a_command_is_not_written_again(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank")
+    with BankWriter.open(bank) as first:
+        write_commit(first.begin(), "first", patch_table(patch_row(SOURCES[0], 0)))
+        shutil.rmtree(bank)
+        with BankWriter.create(bank, ATTRIBUTES) as second:
+            for writing in (first.fold, first.begin, lambda: first.replace_patches(patch_table())):
+                with pytest.raises(BankError, match="was deleted or moved"):
+                    writing()
+            assert second.patches.num_rows == 0
+        assert BankReader(bank).patches().num_rows == 0
+
+
 def test_an_interrupted_write_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
     target = tmp_path / "table"
     target.write_text("old")
@@ -153,13 +233,25 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_debris(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_table_with_columns_of_a_later_version_is_read_and_not_written(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank")
+    file = bank / "tables" / "patches.parquet"
+    written = pq.read_table(file)
+    pq.write_table(written.append_column("sharpness", pa.nulls(written.num_rows, pa.float64())), file)
+    before = file.read_bytes()
+    assert BankReader(bank).patches().schema == PATCHES_SCHEMA
+    with pytest.raises(BankVersionError, match="the column sharpness, which this version would lose"):
+        BankWriter.open(bank)
+    assert file.read_bytes() == before
+
+
 def test_a_collision_of_patch_ids_is_refused(tmp_path: Path) -> None:
     bank = make_bank(tmp_path / "bank")
     write_commit(
-        open_storage(bank), "first", patch_table(patch_row(SOURCES[0], 0), {**patch_row(SOURCES[0], 1), "patch_id": 7})
+        begin(bank), "first", patch_table(patch_row(SOURCES[0], 0), {**patch_row(SOURCES[0], 1), "patch_id": 7})
     )
     BankWriter.open(bank).close()
-    write_commit(open_storage(bank), "second", patch_table({**patch_row(SOURCES[1], 0), "patch_id": 7}))
+    write_commit(begin(bank), "second", patch_table({**patch_row(SOURCES[1], 0), "patch_id": 7}))
     with pytest.raises(BankError, match="same patch_id"):
         BankWriter.open(bank)
 
@@ -190,13 +282,13 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
 
 def test_unreadable_sources_are_told_apart_by_path_and_stand_last(tmp_path: Path) -> None:
     bank = make_bank(tmp_path / "bank")
-    empty = PATCHES_SCHEMA.empty_table()
+    turn, empty = begin(bank), PATCHES_SCHEMA.empty_table()
     for key, row in {
         "1": source_row(None, "/z", status="rejected", reason="it cannot be opened"),
         "2": source_row(None, "/y", status="rejected", reason="it cannot be opened"),
         "3": source_row(SOURCES[1], "/a"),
     }.items():
-        write_commit(open_storage(bank), key, empty, row)
+        write_commit(turn, key, empty, row)
     with BankWriter.open(bank) as writer:
         assert writer.sources["path"].to_pylist() == ["/a", "/y", "/z"]
 
@@ -277,7 +369,8 @@ def test_a_lost_shard_of_hdr_shows_as_nan_in_plain_zarr(tmp_path: Path) -> None:
 
 def test_a_black_photograph_is_written_and_read_as_such(tmp_path: Path) -> None:
     bank, hdr, _ = make_exported_bank(tmp_path / "bank")
-    PatchArrays(open_storage(bank), "r+").write([0, 1], hdr[:2], np.zeros((2, 16, 16, 3), np.uint8), [1, 2])
+    with BankWriter.open(bank) as writer:
+        writer.arrays().write([0, 1], hdr[:2], np.zeros((2, 16, 16, 3), np.uint8), [1, 2])
     assert not BankReader(bank).pair(0)[1].any()
 
 
@@ -364,11 +457,12 @@ def without(file: Path, *columns: str) -> None:
 
 def test_a_bank_of_an_earlier_version_opens_with_nulls_where_it_lacks_columns(tmp_path: Path) -> None:
     bank, _, _ = make_exported_bank(tmp_path / "bank")
-    write_commit(open_storage(bank), "waits", patch_table(patch_row(SOURCES[1], 0)), source_row(SOURCES[1], "/b"))
+    turn = begin(bank)
+    write_commit(turn, "waits", patch_table(patch_row(SOURCES[1], 0)), source_row(SOURCES[1], "/b"))
     whole = BankReader(bank).patches()
     for name, later in LATER.items():
         without(bank / "tables" / f"{name}.parquet", *later)
-    without(bank / list_commits(open_storage(bank))[0], *LATER["patches"])
+    without(bank / list_commits(turn.bank, turn.folder)[0], *LATER["patches"])
     assert BankReader(bank).patches().equals(whole)
     assert BankReader(bank).patches(["split", "k"]).to_pydict() == {"split": [None] * 5, "k": list(range(5))}
     assert BankReader(bank).sources().column_names == SOURCES_SCHEMA.names

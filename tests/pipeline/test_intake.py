@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from pipeline.bank import BankWriter, open_storage
+from pipeline.bank import BankWriter
 from pipeline.config import resolve
 from pipeline.frames import read_frame
 from pipeline.scenes import render_scene, write_exr
@@ -172,7 +172,9 @@ def test_frames_are_never_taken_from_other_content_than_the_sources(
     assert hdrprep("ingest", folder, "--bank", bank, *SMALL).status == 0
     (source,) = (row for row in table(bank, "sources").to_pylist() if row["kind"] == "sequence")
     shutil.copy(folder / "shot.1001.exr", folder / "shot.1012.exr")
-    outcome = ingest_frames(Place(open_storage(bank), 60), source, [10], resolve([{"crops": {"patch_size": 64}}]))
+    with BankWriter.open(bank) as writer:
+        place = Place(writer.begin(), 60)
+    outcome = ingest_frames(place, source, [10], resolve([{"crops": {"patch_size": 64}}]))
     assert outcome.patches == 0
     assert outcome.reason is not None
     assert "another content" in outcome.reason

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.bank import BankWriter, open_storage
+from pipeline.bank import BankReader, BankWriter, open_storage
 from pipeline.config import Settings, resolve
 from pipeline.errors import BankError, BankMismatch, BankMissing
-from pipeline.opening import open_pipeline, prepare
+from pipeline.opening import changed_versions, open_pipeline, prepare
+from pipeline.versions import versions
 
 
 def test_preparing_a_bank_that_is_to_be_made_writes_nothing(tmp_path: Path) -> None:
@@ -41,3 +43,11 @@ def test_the_bank_keeps_the_settings_that_it_is_opened_with(tmp_path: Path) -> N
         assert writer.attributes["config"]["crops"]["patches"] == 7
     with pytest.raises(BankMismatch, match=r"ingest\.seed"):
         prepare(bank, lambda stored: resolve([stored, {"ingest": {"seed": 6}}]))
+
+
+def test_a_bank_made_of_others_says_what_these_were_made_with(tmp_path: Path) -> None:
+    opening = prepare(open_storage(tmp_path / "bank.zarr"), lambda stored: resolve([stored]), create=True)
+    with open_pipeline(replace(opening, made_with=versions() | {"numpy": "0.1"})):
+        pass
+    stored = BankReader(tmp_path / "bank.zarr").attributes
+    assert changed_versions(stored) == [f"numpy 0.1 -> {versions()['numpy']}"]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import packing, work
-from pipeline.bank import PATCHES_SCHEMA, SOURCES_SCHEMA, LocalStorage
+from pipeline.bank import PATCHES_SCHEMA, SOURCES_SCHEMA, LocalStorage, Turn
 from pipeline.bank.commits import list_commits, read_commit
 from pipeline.config import resolve
 from pipeline.errors import OutputError
@@ -32,14 +32,13 @@ class Case:
     """A source with three scored patches, and a folder that is ready for them."""
 
     def __init__(self, source: Path, top: Path, form: str) -> None:
-        self.place, self.out, self.form = (
-            Place(LocalStorage(top / "bank.zarr"), 60.0),
-            Folder(top / "out"),
-            FORMATS[form],
-        )
+        bank = LocalStorage(top / "bank.zarr")
+        turn = Turn(bank, "first")
+        bank.write(f"{turn.folder}/open", b"")
+        self.place, self.out, self.form = Place(turn, 60.0), Folder(top / "out"), FORMATS[form]
         self.file = Path(shutil.copy(source, top / source.name))
         work.ingest_source(self.place, work.find(self.file), SETTINGS, also_score=True)
-        ((patches, row),) = (read_commit(self.place.bank, key) for key in list_commits(self.place.bank))
+        ((patches, row),) = (read_commit(bank, key) for key in list_commits(bank, turn.folder))
         assert row is not None
         sources = pa.Table.from_pylist([row], schema=SOURCES_SCHEMA)
         self.source = row

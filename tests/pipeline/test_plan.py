@@ -193,12 +193,14 @@ def test_what_waits_to_be_folded_counts(hdr_folder: Path, hdrprep: Command, plac
     patches, sources = table(bank, "patches"), table(bank, "sources")
     (bank / "tables" / "patches.parquet").write_bytes(encode_table(PATCHES_SCHEMA.empty_table()))
     (bank / "tables" / "sources.parquet").write_bytes(encode_table(sources.slice(1)))
-    write_commit(open_storage(bank), "one", patches, sources.to_pylist()[0])
+    with BankWriter.open(bank) as writer:  # a command that ends without a word
+        turn = writer.begin()
+    write_commit(turn, "one", patches, sources.to_pylist()[0])
     before = tree(place)
     plan = told(hdrprep("simulate-ldr", "--bank", bank, "--dry-run"))
     assert (plan["frames"], plan["candidates"]) == (4, 24)
     assert tree(place) == before
-    assert len(list_commits(open_storage(bank))) == 1
+    assert len(list_commits(turn.bank, turn.folder)) == 1
 
 
 def test_a_bank_that_another_process_writes_is_read(hdr_folder: Path, hdrprep: Command, place: Path) -> None:

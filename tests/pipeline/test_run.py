@@ -265,7 +265,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_when_repeated(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 100
-    while not list(bank.glob("_work/commits/*.parquet")) and process.poll() is None and time.monotonic() < deadline:
+    while not list(bank.glob("_work/turns/*/*.parquet")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     os.killpg(process.pid, ending)
     _, told = process.communicate(timeout=60)

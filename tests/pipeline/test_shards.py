@@ -1,0 +1,133 @@
+"""Our own look at the bytes of a shard, held against what plain Zarr makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.bank import BankWriter, ExportSettings, PatchArrays, Storage, open_storage
+from pipeline.bank.shards import decode_ids, encode_ids, read_shard, replace_shard
+
+SIZE, ROWS, SHARD_ROWS = 8, 6, 4
+Pixels = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+
+
+def make(place: Path, compression: Any, written: tuple[int, ...] = tuple(range(ROWS))) -> tuple[Storage, Pixels]:
+    """A bank of six rows, four a shard; row i holds patch 100 + i if it is written."""
+    BankWriter.create(place, {"seed": 0, "config": {}, "versions": {}}).close()
+    bank, rng = open_storage(place), np.random.default_rng(0)
+    PatchArrays.create(bank, SIZE, ExportSettings(shard_rows=SHARD_ROWS, compression=compression))
+    arrays = PatchArrays(bank, "r+")
+    arrays.resize(ROWS)
+    hdr = rng.random((ROWS, SIZE, SIZE, 3)).astype(np.float16)
+    ldr = rng.integers(0, 4, (ROWS, SIZE, SIZE, 3), np.uint8)
+    for first in range(0, ROWS, SHARD_ROWS):
+        rows = [row for row in written if first <= row < first + SHARD_ROWS]
+        if rows:
+            arrays.write(rows, hdr[rows], ldr[rows], [100 + row for row in rows])
+    return bank, (hdr, ldr)
+
+
+def zarr_reads(bank: Storage, pixels: Pixels, row: int) -> bool:
+    """Say whether plain Zarr gives the pixels of a row as they were."""
+    arrays = PatchArrays(bank)
+    try:
+        found = np.asarray(arrays.hdr[row]), np.asarray(arrays.ldr[row])
+    except Exception:
+        return False
+    return all(np.array_equal(one, other[row]) for one, other in zip(found, pixels, strict=True))
+
+
+@pytest.fixture(scope="module", params=["none", "lz4", "zstd"])
+def stored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Storage, Pixels]:
+    return make(tmp_path_factory.mktemp("bank") / "bank.zarr", request.param)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_row_is_at_fault_where_zarr_does_not_give_its_pixels(
+    stored: tuple[Storage, Pixels], data: st.DataObject
+) -> None:
+    bank, pixels = stored
+    key = data.draw(st.sampled_from([f"{name}/c/{shard}/0/0/0" for name in ("hdr", "ldr") for shard in (0, 1)]))
+    intact = bank.read(key)
+    damage: Callable[[bytearray], bytearray] = data.draw(
+        st.one_of(
+            st.builds(_flip, st.integers(0, len(intact) - 1), st.integers(0, 7)),
+            st.builds(lambda size: lambda content: content[:size], st.integers(0, len(intact) - 1)),
+        )
+    )
+    bank.write(key, bytes(damage(bytearray(intact))))
+    try:
+        for shard in (0, 1):
+            found = read_shard(bank, shard)
+            assert {row for row in found.rows if not zarr_reads(bank, pixels, row)} == set(found.faults)
+    finally:
+        bank.write(key, intact)
+
+
+def _flip(position: int, bit: int) -> Callable[[bytearray], bytearray]:
+    def damage(content: bytearray) -> bytearray:
+        content[position] ^= 1 << bit
+        return content
+
+    return damage
+
+
+def test_what_is_read_is_what_was_written(stored: tuple[Storage, Pixels]) -> None:
+    bank, (hdr, ldr) = stored
+    for shard in (0, 1):
+        found = read_shard(bank, shard)
+        assert not found.faults
+        assert found.ids.tolist() == [100 + row for row in found.rows]
+        for row in found.rows:
+            np.testing.assert_array_equal(found.pair(row)[0], hdr[row])
+            np.testing.assert_array_equal(found.pair(row)[1], ldr[row])
+
+
+def test_rows_that_hold_no_patch_are_told(tmp_path: Path) -> None:
+    bank, _ = make(tmp_path / "bank.zarr", "none", (0, 2))
+    first, second = read_shard(bank, 0), read_shard(bank, 1)
+    assert first.ids.tolist() == [100, -1, 102, -1]
+    assert set(first.faults) == {1, 3}
+    assert set(second.faults) == {4, 5}
+    assert second.ids_fault == "patch_id/c/1 is missing"
+
+
+@pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
+@pytest.mark.parametrize("written", [(0, 1, 2, 3, 4, 5), (1, 3, 4), (2,)])
+def test_a_shard_written_anew_has_the_bytes_that_an_export_gives_it(
+    compression: Any, written: tuple[int, ...], tmp_path: Path
+) -> None:
+    once, (hdr, ldr) = make(tmp_path / "once.zarr", compression, written)
+    again, _ = make(tmp_path / "again.zarr", compression)  # every row holds something else before
+    for first in (0, 4):
+        rows = [row for row in written if first <= row < first + SHARD_ROWS]
+        if rows:
+            replace_shard(again, rows, hdr[rows], ldr[rows], [100 + row for row in rows])
+            for name in ("hdr", "ldr", "patch_id"):
+                key = PatchArrays(once).shard_key(name, first)
+                assert again.read(key) == once.read(key)
+
+
+@given(ids=st.lists(st.integers(-1, 2**63 - 1), min_size=1, max_size=9))
+def test_ids_survive_their_encoding_and_no_flipped_bit_does(ids: list[int]) -> None:
+    data = encode_ids(np.array(ids, np.int64))
+    decoded = decode_ids(data, len(ids))
+    assert decoded is not None
+    assert decoded.tolist() == ids
+    for position in range(len(data)):
+        damaged = bytearray(data)
+        damaged[position] ^= 1
+        assert decode_ids(bytes(damaged), len(ids)) is None
+
+
+def test_ids_are_encoded_as_zarr_does(stored: tuple[Storage, Pixels]) -> None:
+    bank, _ = stored
+    assert bank.read("patch_id/c/0") == encode_ids(np.arange(100, 104))
