@@ -142,9 +142,9 @@ def peak(device: torch.device) -> float:
 
 def reading_speed(options: argparse.Namespace) -> dict[str, float]:
     """Return how many patches a second come from a bank, after the first batch."""
-    order = Order(0, split_bank(BankReader(options.bank), 1).train)
-    batches = Batches(order, 4, 0, 1 + 8 * options.steps)
-    loader = iter(make_loader(BankDataset(options.bank, order.index), batches, options.workers, pin=False))
+    index = split_bank(BankReader(options.bank), 1).train
+    batches = Batches(Order(0, index), 4, 0, 1 + 8 * options.steps)
+    loader = iter(make_loader(BankDataset(options.bank, index), batches, options.workers, pin=False))
     next(loader)
     start = time.perf_counter()
     count = sum(len(batch.patch_ids) for batch in loader)

@@ -94,7 +94,12 @@ def save_checkpoint(out: Path, state: RunState, network: MaskedUNet, optimizer: 
 def save_weights(file: Path, network: MaskedUNet, state: RunState) -> None:
     """Write weights as float32 with what is needed to use them, and to know where they come from."""
     versions = " ".join(f"{name} {number}" for name, number in state.versions.items())
-    origin = {"step": str(state.step), "bank_fingerprint": state.bank_fingerprint, "versions": versions}
+    origin = {
+        "stage": state.settings.stage,
+        "step": str(state.step),
+        "bank_fingerprint": state.bank_fingerprint,
+        "versions": versions,
+    }
     _write_weights(file, network, origin)
 
 
@@ -136,6 +141,19 @@ def restore(checkpoint: Path, network: MaskedUNet, optimizer: Optimizer) -> None
     groups = optimizer.state_dict()["param_groups"]  # of the settings, which may name another rate now
     state = {i: _adam_state(name, p, tensors) for i, (name, p) in enumerate(parameters.items())}
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def begin_with(network: MaskedUNet, file: Path) -> None:
+    """Fill a network with the weights of another run; optimiser and step are its own. They must fit as they are."""
+    stored = load_network(file)
+    ours, theirs = network.architecture.model_dump(), stored.architecture.model_dump()
+    for name, value in ours.items():
+        if theirs[name] != value:
+            raise CheckpointError(
+                f"{file} holds a network of {name} {theirs[name]}, and train.{name} is {value}: "
+                "set it as the weights have it, or name other weights"
+            )
+    network.load_state_dict(stored.state_dict())
 
 
 def load_network(file: Path) -> MaskedUNet:

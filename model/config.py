@@ -19,16 +19,22 @@ from pydantic import (
     model_validator,
 )
 
+from model.augment import Augmentation
 from model.color import ALPHA
+from model.holes import HoleColour
 from model.layers import EPSILON
-from model.losses import HdrWeights
+from model.losses import HdrWeights, InpaintingWeights
 from model.unet import Architecture, Masking, PresetName, with_preset
 from pipeline.errors import ConfigError, UsageError
 
 SECTION = "train"  # of the project's YAML files; their other sections are the pipeline's
 
+StageName = Literal["inpainting", "hdr-pretraining", "hdr"]
+
 # Another value of one of these would make another run out of a resumed one.
 FIXED = (
+    *("stage", "patch_size", "photo_validation", "holes_are", "balance", "augment"),
+    *("inpainting_valid", "inpainting_hole", "inpainting_perceptual", "inpainting_style", "inpainting_total_variation"),
     *("seed", "batch_size", "preset", "masking", "width", "alpha", "epsilon"),
     *("reconstruction_weight", "perceptual_weight", "vgg_weight", "style_weight", "vgg_depth", "vgg_scale"),
 )
@@ -40,6 +46,18 @@ class TrainSettings(BaseModel):
     """Section `train`. `every` counts steps; one step is one update of the weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # Stage, and what it learns from
+    stage: StageName = "hdr"  # Section 3.3: inpainting, then hdr; hdr-pretraining is the other way of Table 2
+    init: str | None = Field(default=None, min_length=1)  # weights to begin with; None: Xavier's
+    photos: str | None = Field(default=None, min_length=1)  # folder of photographs; stage hdr has none
+    val: str | None = Field(default=None, min_length=1)  # folder to validate on; None: a share of `photos`
+    photo_validation: float = Field(default=0.1, ge=0.0, lt=1.0)  # that share, by the hash of each name
+    patch_size: int = Field(default=512, ge=32, le=8192)  # pixels, of photographs; Section 4; a bank has its own
+    holes: str | None = Field(default=None, min_length=1)  # folder of masks for inpainting; None: they are drawn
+    holes_are: HoleColour = "white"  # in those masks
+    balance: Literal["none", "sources"] = "none"  # sources: each source of the bank comes equally often
+    augment: Augmentation = "none"  # of the bank's patches: `flip`, or `camera`: mirrored and photographed anew
 
     # Optimisation: Adam
     learning_rate: float = Field(default=2e-4, gt=0.0, le=1.0)  # of the first step; Santos et al. 2020, Section 4
@@ -71,6 +89,13 @@ class TrainSettings(BaseModel):
     vgg_depth: Literal[16, 19] = 19  # Section 3.2; 16 in the authors' code
     # Factors of the features after pool1, pool2, pool3; None: 1 for torchvision's file, 1 / their mean for any other
     vgg_scale: tuple[float, float, float] | None = None
+
+    # Loss of stage inpainting, which perceptual_weight 0 leaves without VGG too; Liu et al. 2018, Section 3.3
+    inpainting_valid: float = Field(default=1.0, ge=0.0, le=1e6)
+    inpainting_hole: float = Field(default=6.0, ge=0.0, le=1e6)
+    inpainting_perceptual: float = Field(default=0.05, ge=0.0, le=1e6)
+    inpainting_style: float = Field(default=120.0, ge=0.0, le=1e6)
+    inpainting_total_variation: float = Field(default=0.1, ge=0.0, le=1e6)
 
     # Data
     validation_patches: int = Field(default=256, ge=1)  # read at each validation, at most
@@ -106,17 +131,33 @@ class TrainSettings(BaseModel):
             raise ValueError("both betas must be in [0, 1)")
         if self.vgg_scale is not None and not all(0.0 < factor <= 1e6 for factor in self.vgg_scale):
             raise ValueError("the factors of vgg_scale must be above 0")
-        if self.reconstruction_weight == 0.0 and not self.perceptual():
+        if self.stage != "inpainting" and self.reconstruction_weight == 0.0 and not self.perceptual():
             raise ValueError("the weights of the loss leave nothing to minimise")
         if self.batch_size % self.accumulate:
             raise ValueError(f"{self.batch_size} patches a step cannot be accumulated in {self.accumulate} equal parts")
         if self.minimum_rate > self.learning_rate:
             raise ValueError(f"minimum_rate {self.minimum_rate} is above learning_rate {self.learning_rate}")
+        if self.stage != "hdr" and self.augment != "none":
+            raise ValueError("augment is of stage hdr alone: photographs are cut and mirrored anew in any case")
+        if self.stage == "inpainting" and not self.inpainting_valid + self.inpainting_hole:
+            raise ValueError("the weights of the inpainting loss leave nothing to reconstruct")
         return self
 
     def perceptual(self) -> bool:
         """Say whether the loss has perceptual terms, which need VGG."""
+        if self.stage == "inpainting":
+            return self.perceptual_weight > 0.0 and self.inpainting_perceptual + self.inpainting_style > 0.0
         return self.perceptual_weight > 0.0 and (self.vgg_weight > 0.0 or self.style_weight > 0.0)
+
+    def inpainting_weights(self) -> InpaintingWeights:
+        """Return the weights of stage inpainting."""
+        return InpaintingWeights(
+            self.inpainting_valid,
+            self.inpainting_hole,
+            self.inpainting_perceptual,
+            self.inpainting_style,
+            self.inpainting_total_variation,
+        )
 
     def hdr_weights(self) -> HdrWeights:
         """Return the weights of Eq. 5 and 7."""

@@ -1,7 +1,8 @@
 """Pictures to watch a run by: a row for each of a few patches, which are the same ones at each validation.
 
-Legend: B patches, S patch size in pixels; T (B, 3, S, S) display-encoded in [0, 1]; H (B, 3, S, S) scene-linear true
-radiance; M (B, 3, S, S) mask, 1 = well exposed; Y (B, 3, S, S) the network's log(radiance + 1).
+Legend: B patches, S patch size in pixels; T (B, 3, S, S) display-encoded in [0, 1]; M (B, 3, S, S) mask, 1 = known;
+H (B, 3, S, S) scene-linear true radiance; Y (B, 3, S, S) the network's log(radiance + 1); in stage inpainting
+I (B, 3, S, S) the photograph and P (B, 3, S, S) the network's own, both display-encoded.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.losses import composed_prediction, compress, peak_radiance
+from model.losses import composed_prediction, compress, filled, peak_radiance
 
 SHOWN = 4  # patches
 LARGEST = 256  # side of a patch in the panel, in pixels
@@ -27,6 +28,11 @@ def hdr_panel(T: Tensor, H: Tensor, M: Tensor, Y: Tensor) -> Tensor:
     """
     peak = peak_radiance(H)
     return grid([T, M, compress(composed_prediction(Y, H, M), peak), compress(H, peak)])
+
+
+def inpainting_panel(T: Tensor, I: Tensor, M: Tensor, P: Tensor) -> Tensor:  # noqa: E741 - the paper's name
+    """Return rows of input, mask, the photograph with its holes filled by the network, and the photograph itself."""
+    return grid([T, M, filled(P, I, M), I])
 
 
 def grid(columns: Sequence[Tensor]) -> Tensor:

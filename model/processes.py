@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -121,13 +122,13 @@ def _is_first(count: Callable[[], int]) -> bool:
         return False
 
 
-class Share(Sampler[list[int]]):
+class Share(Sampler[list[Any]]):
     """The parts of a process: of each batch, cut into `count` x `accumulate` parts, every `count`-th from `rank` on."""
 
-    def __init__(self, batches: Iterable[list[int]], processes: Processes, accumulate: int) -> None:
+    def __init__(self, batches: Iterable[list[Any]], processes: Processes, accumulate: int) -> None:
         self.batches, self.processes, self.accumulate = batches, processes, accumulate
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         for batch in self.batches:
             size = len(batch) // (self.processes.count * self.accumulate)
             for part in range(self.processes.rank, self.processes.count * self.accumulate, self.processes.count):

@@ -1,5 +1,8 @@
 """Train the network from a bank: `python -m model.train --bank patches.zarr --out runs/first`.
 
+`--stage inpainting` and `--stage hdr-pretraining` come before that, on a folder of photographs (`--photos`); `--init`
+takes their weights on to the next stage.
+
 Adam on the loss of Santos et al. 2020, Eq. 5, on patches as they are. Its perceptual terms need the weights of VGG-19:
 `--vgg FILE`, or torchvision's, which are downloaded once; `--set train.perceptual_weight=0` trains without them.
 
@@ -20,14 +23,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import torch
 
 from model.arithmetic import cannot_compile, determinism
 from model.checkpoint import WEIGHTS, list_checkpoints, load_state
 from model.command import INTERRUPTED, Parser, is_out_of_memory, pick_device, run_command, say
-from model.config import TrainSettings, resolve
+from model.config import StageName, TrainSettings, resolve
 from model.errors import TrainingError
 from model.processes import Processes, joined
 from model.run import Run, build, resume
@@ -45,6 +48,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python -m model.train", description="Train the network from a bank.", allow_abbrev=False)
     bank = os.environ.get("HDRPREP_BANK", "patches.zarr")
     parser.add_argument("--bank", default=bank, help="bank to train from (default: HDRPREP_BANK, else patches.zarr)")
+    parser.add_argument("--stage", choices=get_args(StageName), help="what is learned, and from what (default: hdr)")
+    parser.add_argument("--init", metavar="FILE", help="weights to begin with, those of the stage before")
+    parser.add_argument("--photos", metavar="DIR", help="photographs of stages inpainting and hdr-pretraining")
+    parser.add_argument("--val", metavar="DIR", help="photographs to validate on (default: a tenth of --photos)")
+    parser.add_argument("--holes", metavar="DIR", help="masks of stage inpainting (default: drawn at random)")
     parser.add_argument("--out", type=Path, default=Path("runs/hdr"), help="folder of the run (default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     parser.add_argument("--steps", type=int, help="updates of the weights in all, those before --resume included")
@@ -81,11 +89,22 @@ def read_settings(options: argparse.Namespace) -> tuple[TrainSettings, Path | No
         raise UsageError(f"{out} holds a run already: add --resume to go on with it, or name another --out")
     if options.resume and not checkpoints:
         raise UsageError(f"{out} holds no checkpoint to resume from: leave out --resume, or name another --out")
+    if options.resume and options.init is not None:
+        raise UsageError("--init is for the first step of a run, and --resume has weights of its own: leave one out")
     stored = load_state(checkpoints[-1]).settings if options.resume else None
-    flags = {name: getattr(options, name) for name in ("steps", "batch_size", "seed", "workers")}
-    flags["vgg"] = None if options.vgg is None else str(Path(options.vgg).absolute())  # for a resume from elsewhere
-    settings = resolve(options.config, options.set, flags, stored)
+    settings = resolve(options.config, options.set, given_flags(options), stored)
     return settings, checkpoints[-1] if options.resume else None
+
+
+def given_flags(options: argparse.Namespace) -> dict[str, object]:
+    """Return the settings that have a flag of their own, None where it was not given."""
+    flags: dict[str, object] = {
+        name: getattr(options, name) for name in ("stage", "steps", "batch_size", "seed", "workers")
+    }
+    for name in ("vgg", "init", "photos", "val", "holes"):  # whole paths, for a resume from elsewhere
+        path = getattr(options, name)
+        flags[name] = None if path is None else str(Path(path).absolute())
+    return flags
 
 
 def prepare(
@@ -96,7 +115,7 @@ def prepare(
     processes: Processes,
 ) -> Run:
     """Make a new run, or one brought to its last checkpoint."""
-    run = build(options.bank, options.out, settings, device, processes)
+    run = build(options.bank, options.out, settings, device, processes, begin=checkpoint is None)
     if checkpoint is not None:
         resume(run, checkpoint, load_state(checkpoint))
         say(f"Resuming after step {run.step} of {settings.steps}")
@@ -141,7 +160,7 @@ def go(run: Run, log: RunLog | NoLog, stop: StopRequest) -> None:
             stop.signal is not None, [i for part in parts for i in part.patch_ids]
         )
         validation_loss = None
-        if len(run.validation) and (run.step % settings.validate_every == 0 or run.step >= settings.steps):
+        if run.stage.validation_length and (run.step % settings.validate_every == 0 or run.step >= settings.steps):
             with log.pause():
                 validation_loss = run.validate()
                 log.show(run.step, run.panel())

@@ -75,7 +75,7 @@ def test_lists_can_be_set() -> None:
     ("text", "sentence"),
     [
         ("train: {stepz: 3}", "no setting train.stepz; did you mean train.steps?"),
-        ("train: {zzzzzz: 3}", "no setting train.zzzzzz; known are learning_rate, "),
+        ("train: {zzzzzz: 3}", "no setting train.zzzzzz; known are stage, "),
         ("train: {batch_size: 0}", "train.batch_size = 0: input should be greater than or equal to 1"),
         ("train: {batch_size: many}", "train.batch_size = 'many': input should be a valid integer"),
         ("train: {steps: true}", "train.steps = True: a number is asked for"),
@@ -86,6 +86,12 @@ def test_lists_can_be_set() -> None:
         ("train: {vgg_scale: [1.0, 0.0, 1.0]}", "train: the factors of vgg_scale must be above 0"),
         ("train: {vgg_scale: [1.0]}", "train.vgg_scale = [1.0]"),
         ("train: {reconstruction_weight: 0, perceptual_weight: 0}", "leave nothing to minimise"),
+        ("train: {stage: inpainting, augment: flip}", "augment is of stage hdr alone"),
+        (
+            "train: {stage: hdr-pretraining, reconstruction_weight: 0, perceptual_weight: 0}",
+            "leave nothing to minimise",
+        ),
+        ("train: {stage: inpainting, inpainting_valid: 0, inpainting_hole: 0}", "leave nothing to reconstruct"),
         ("train: {preset: other}", "train.preset = 'other': input should be 'paper' or 'official'"),
         ("train: {preset: [paper]}", "train.preset = ['paper']: input should be 'paper' or 'official'"),
         ("train: {masking: soft}", "train.masking = 'soft': input should be 'feature', 'input', 'none' or 'gated'"),
@@ -124,6 +130,17 @@ def test_a_resumed_run_cannot_become_another_one(name: str) -> None:
         "vgg_scale": [1.0, 1.0, 2.0],
         "preset": "official",
         "masking": "gated",
+        "stage": "inpainting",
+        "patch_size": 64,
+        "photo_validation": 0.5,
+        "holes_are": "black",
+        "balance": "sources",
+        "augment": "camera",
+        "inpainting_valid": 2.0,
+        "inpainting_hole": 2.0,
+        "inpainting_perceptual": 2.0,
+        "inpainting_style": 2.0,
+        "inpainting_total_variation": 2.0,
     }
     with pytest.raises(UsageError, match=f"the run was made with train.{name} = "):
         resolve(None, [f"train.{name}={other[name]}"], {}, TrainSettings())

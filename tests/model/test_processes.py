@@ -18,6 +18,7 @@ from model.processes import Processes, Share, check_shares
 from model.run import build
 from model.train import main
 from pipeline.errors import ConfigError
+from tests.model.photo_folder import make_photographs
 
 BATCHES = [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 12, 13, 14, 15]]
 QUICK = ["--set", "train.width=2", "--set", "train.learning_rate=0.03", "--device", "cpu", "--batch-size", "4"]
@@ -97,6 +98,17 @@ def test_two_processes_give_the_loss_of_one_and_resume_as_one_or_two(bank: Path,
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
         if "validation_loss" in theirs:
             assert ours["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-5)
+
+
+def test_photographs_too_are_shared_by_processes(tmp_path: Path) -> None:
+    photos = make_photographs(tmp_path / "photos", 9)
+    command = ["--stage", "inpainting", "--photos", str(photos), "--set", "train.patch_size=64", *QUICK, "--steps", "4"]
+    assert main([*command, "--out", str(tmp_path / "one")]) == 0
+    command += ["--set", "train.accumulate=2"]
+    ended = torchrun(["-m", "model.train"], *command, "--out", str(tmp_path / "two"))
+    assert ended.returncode == 0, ended.stderr
+    for ours, theirs in zip(lines(tmp_path / "two"), lines(tmp_path / "one"), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
 
 
 def test_the_failure_of_one_ends_all_with_one_sentence(bank: Path, tmp_path: Path) -> None:

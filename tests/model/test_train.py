@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from model import run as run_module
+from model import stages as stages_module
 from model import vgg_weights
 from model.checkpoint import list_checkpoints, load_network, load_state
 from model.losses import Loss
@@ -248,7 +248,7 @@ def test_too_few_sources_are_told_once(tmp_path: Path, capsys: pytest.CaptureFix
     bank = make_bank(tmp_path / "bank", sources_on("train", 1))
     assert main(arguments(bank, tmp_path / "out", "--steps", "6")) == 0
     stderr = capsys.readouterr().err
-    assert stderr.count("too few sources for a validation side: training without validation") == 1
+    assert stderr.count("a validation side: training without validation and at a constant rate") == 1
     assert "validation loss" not in stderr
     assert not any("validation_loss" in line for line in lines(tmp_path / "out"))
     assert not (tmp_path / "out" / "best.safetensors").exists()
@@ -281,7 +281,15 @@ def failing(capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, str
     status = main(command)
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    notices = ("Training on", "The bank has too few", "Resuming", "VGG-19 from", "Downloading")
+    notices = (
+        "Training on",
+        "The bank has too few",
+        "Resuming",
+        "VGG-19 from",
+        "Downloading",
+        "Photographs in",
+        "There are too few",
+    )
     errors = [line for line in stderr.splitlines() if not line.startswith(notices)]
     assert len(errors) == 1, stderr
     assert errors[0].startswith("Error: ")
@@ -327,7 +335,9 @@ def test_a_bank_that_cannot_be_used(
     [
         (["--steps", "0"], "train.steps = 0"),
         (["--steps", "many"], "argument --steps: invalid int value"),
-        (["--stage", "inpainting"], "unrecognized arguments: --stage"),
+        (["--stage", "outpainting"], "invalid choice: 'outpainting'"),
+        (["--stage", "inpainting"], "name their folder with --photos"),
+        (["--resume", "--init", "weights.safetensors"], "holds no checkpoint to resume from"),
         (["--set", "train.widht=3"], "did you mean train.width?"),
         (["--config", "none.yaml"], "cannot read none.yaml"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
@@ -401,7 +411,7 @@ def test_running_out_of_memory_names_the_remedy(
     def greedy(*_: object) -> torch.Tensor:
         return torch.empty(2**60, dtype=torch.uint8)
 
-    monkeypatch.setattr(run_module, "hdr_loss", greedy)
+    monkeypatch.setattr(stages_module, "hdr_loss", greedy)
     status, message = failing(capsys, *arguments(bank, tmp_path))
     assert status == 1
     assert message.startswith("Error: out of memory with 2 patches a step: raise train.accumulate")
@@ -432,7 +442,7 @@ def test_a_run_that_diverges_saves_nothing_broken(
     loss: Callable[..., torch.Tensor],
     sentence: str,
 ) -> None:
-    monkeypatch.setattr(run_module, "hdr_loss", lambda *tensors: Loss(loss(*tensors), {}))
+    monkeypatch.setattr(stages_module, "hdr_loss", lambda *tensors: Loss(loss(*tensors), {}))
     status, message = failing(capsys, *arguments(bank, tmp_path, "--set", "train.checkpoint_every=1"))
     assert status == 1
     assert sentence in message
