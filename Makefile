@@ -36,6 +36,7 @@ imports: $(READY)
 
 benchmark: $(READY)
 	$(BIN)/python benchmarks/camera_and_score.py
+	$(BIN)/python benchmarks/network.py
 
 # A development environment: the checkout itself, the model and the tools.
 $(READY): pyproject.toml constraints.txt

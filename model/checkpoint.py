@@ -5,15 +5,19 @@ OUT/checkpoints/step-00001000/weights.safetensors     metadata: architecture, st
                               state.json              RunState
 OUT/weights.safetensors       those of the latest checkpoint
 OUT/best.safetensors          those of the lowest validation loss
+
+`python -m model.checkpoint import FILE --out weights.safetensors` turns the authors' checkpoint into such weights.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import re
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -25,11 +29,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from model.command import Parser, run_command
 from model.config import TrainSettings
 from model.data import SamplerState
 from model.errors import CheckpointError
+from model.published import digest, read_published
+from model.schedule import Progress
 from model.unet import Architecture, MaskedUNet
 from pipeline.bank.files import replace_file
+from pipeline.errors import UsageError
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
 BEST = "best.safetensors"
@@ -49,7 +57,9 @@ class RunState(BaseModel):
     sampler: SamplerState
     settings: TrainSettings
     bank_fingerprint: str
+    vgg_fingerprint: str | None = None  # None where the loss has no perceptual terms
     best_validation: float | None = None  # the lowest mean loss so far
+    progress: Progress = Progress()  # of the learning rate
     versions: dict[str, str]
 
 
@@ -83,14 +93,19 @@ def save_checkpoint(out: Path, state: RunState, network: MaskedUNet, optimizer: 
 
 def save_weights(file: Path, network: MaskedUNet, state: RunState) -> None:
     """Write weights as float32 with what is needed to use them, and to know where they come from."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    metadata = {
-        "format": FORMAT,
-        "architecture": network.architecture.model_dump_json(),
+    versions = " ".join(f"{name} {number}" for name, number in state.versions.items())
+    origin = {
+        "stage": state.settings.stage,
         "step": str(state.step),
         "bank_fingerprint": state.bank_fingerprint,
-        "versions": " ".join(f"{name} {number}" for name, number in state.versions.items()),
+        "versions": versions,
     }
+    _write_weights(file, network, origin)
+
+
+def _write_weights(file: Path, network: MaskedUNet, origin: Mapping[str, str]) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    metadata = {"format": FORMAT, "architecture": network.architecture.model_dump_json(), **origin}
     try:
         replace_file(file, lambda beside: save_file(tensors, beside, metadata))
     except (OSError, SafetensorError) as error:
@@ -126,6 +141,19 @@ def restore(checkpoint: Path, network: MaskedUNet, optimizer: Optimizer) -> None
     groups = optimizer.state_dict()["param_groups"]  # of the settings, which may name another rate now
     state = {i: _adam_state(name, p, tensors) for i, (name, p) in enumerate(parameters.items())}
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def begin_with(network: MaskedUNet, file: Path) -> None:
+    """Fill a network with the weights of another run; optimiser and step are its own. They must fit as they are."""
+    stored = load_network(file)
+    ours, theirs = network.architecture.model_dump(), stored.architecture.model_dump()
+    for name, value in ours.items():
+        if theirs[name] != value:
+            raise CheckpointError(
+                f"{file} holds a network of {name} {theirs[name]}, and train.{name} is {value}: "
+                "set it as the weights have it, or name other weights"
+            )
+    network.load_state_dict(stored.state_dict())
 
 
 def load_network(file: Path) -> MaskedUNet:
@@ -225,3 +253,35 @@ def _sync(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return run_command(lambda: import_published(parse(arguments)))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(prog="python -m model.checkpoint", description="Files of weights.", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="import")
+    command = commands.add_parser("import", help="turn the authors' checkpoint into weights of preset `official`")
+    command.add_argument("file", type=Path, metavar="FILE", help="the published torch checkpoint; no code in it is run")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="takes the weights, as safetensors")
+    return parser.parse_args(arguments)
+
+
+def import_published(options: argparse.Namespace) -> int:
+    """Convert the authors' checkpoint, and say what was found in it."""
+    if options.out.resolve() == options.file.resolve():
+        raise UsageError(f"--out {options.out} would replace the checkpoint itself: name another file")
+    network, difference = read_published(options.file)
+    origin = {"imported_sha256": digest(options.file), "versions": f"hdrprep {version('hdrprep')}"}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    _write_weights(options.out, network, origin)
+    parameters = sum(p.numel() for p in network.parameters())
+    sys.stdout.write(f"weights: {options.out}\nparameters: {parameters}\nmask tensors differ by: {difference:.3g}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 import torch
+from torch.distributed import is_torchelastic_launched
 from tqdm import tqdm
 
 from pipeline.errors import HdrprepError, UsageError
 
 INTERRUPTED = 130
+
+# Of torch on a CPU, of the C++ library, of oneDNN, and of CUDA and its libraries.
+OUT_OF_MEMORY = (
+    *("DefaultCPUAllocator", "std::bad_alloc", "could not create a memory object", "could not allocate memory"),
+    *("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,16 +36,16 @@ def run_command(work: Callable[[], int]) -> int:
     try:
         return work()
     except HdrprepError as error:
-        say(f"Error: {error}")
+        complain(f"Error: {error}")
         return error.exit_status
     except KeyboardInterrupt:
-        say("Interrupted")
+        complain("Interrupted")
         return INTERRUPTED
     except (MemoryError, OSError, RuntimeError) as error:
         sentence = explain(error)
         if sentence is None:
             raise
-        say(f"Error: {sentence}")
+        complain(f"Error: {sentence}")
         return 1
 
 
@@ -53,14 +61,20 @@ def explain(error: BaseException) -> str | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether torch or Python could not get memory; torch's CPU allocator has no exception type of its own."""
+    """Say whether torch or Python could not get memory: most parts of torch have no exception type of their own."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
 
 
 def say(text: str) -> None:
-    """Write a line to stderr, above a progress bar where there is one."""
+    """Write a line to stderr, above a progress bar where there is one; of several processes, the first one speaks."""
+    if not is_torchelastic_launched() or os.environ.get("RANK", "0") == "0":
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """Write a line to stderr, whichever process this is."""
     tqdm.write(text, file=sys.stderr)
 
 

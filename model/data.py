@@ -7,11 +7,12 @@ the sensor clips at 1.0; M (B, 3, S, S) float32 mask, 1 = well exposed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -32,17 +33,30 @@ RECIPE = tuple(f.name for part in (Window, Camera) for f in fields(part) if f.na
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Index(Protocol):
+    """What can be trained on, one place after another; `fingerprint` (hex) changes if any of it is another one."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what tells this index from any other."""
+
+    def __len__(self) -> int:
+        """Return how many places there are."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PatchIndex:
     """The patches of one side of the split, by rising `patch_ids` (N,) int64, whatever order the bank was filled in.
 
     `rows` (N,) int64 is where each lies in the bank's arrays. `fingerprint` (hex) changes if any patch is added, taken
-    away or replaced by another one, and not if patches only lie elsewhere.
+    away or replaced by another one, and not if patches only lie elsewhere. `sources` (N,) int64 numbers the source of
+    each from 0 on.
     """
 
     patch_ids: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     fingerprint: str
+    sources: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -99,7 +113,10 @@ def _index(part: pa.Table) -> PatchIndex:
     for name in ("patch_id", *RECIPE):
         digest.update(name.encode())
         digest.update(_numbers(part, name).tobytes())
-    return PatchIndex(_numbers(part, "patch_id"), _numbers(part, "row"), digest.hexdigest())
+    sources = np.unique(np.asarray(part.column("source_id").to_numpy(zero_copy_only=False), str), return_inverse=True)[
+        1
+    ]
+    return PatchIndex(_numbers(part, "patch_id"), _numbers(part, "row"), digest.hexdigest(), sources.astype(np.int64))
 
 
 def _count_sources(part: pa.Table) -> int:
@@ -108,6 +125,13 @@ def _count_sources(part: pa.Table) -> int:
 
 def _numbers(table: pa.Table, name: str) -> npt.NDArray[Any]:
     return np.asarray(table.column(name).to_numpy())
+
+
+class Draw(NamedTuple):
+    """One patch of a run: its place in the index and its number in the run, which all that is random about it has."""
+
+    place: int
+    number: int
 
 
 class Pair(NamedTuple):
@@ -127,7 +151,7 @@ class Batch(NamedTuple):
 
 
 class Example(NamedTuple):
-    """What a training step works on, on its device."""
+    """What a training step works on, on its device. H is the truth; in stage inpainting, the photograph, not HDR."""
 
     T: Tensor
     H: Tensor
@@ -149,14 +173,15 @@ class BankDataset(Dataset[Pair | HdrprepError]):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, i: int) -> Pair | HdrprepError:
+    def __getitem__(self, draw: Draw) -> Pair | HdrprepError:
         try:
             if self._reader is None:  # each process opens the bank for itself
                 self._reader = BankReader(self.bank)
-            hdr, ldr = self._reader.pair(int(self.index.rows[i]), int(self.index.patch_ids[i]))
+            place = draw.place
+            hdr, ldr = self._reader.pair(int(self.index.rows[place]), int(self.index.patch_ids[place]))
         except HdrprepError as error:
             return error
-        return Pair(int(self.index.patch_ids[i]), hdr, ldr)
+        return Pair(int(self.index.patch_ids[draw.place]), hdr, ldr)
 
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_reader": None}
@@ -192,6 +217,11 @@ class SamplerState:
     fingerprint: str  # of the PatchIndex
 
 
+@functools.lru_cache(maxsize=2)  # a batch may span two passes
+def _permutation(seed: int, epoch: int, length: int) -> npt.NDArray[np.int64]:
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(length)
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """The sequence of a run: patch i is element i mod N of permutation i div N, a function of (seed, i) alone.
@@ -200,11 +230,16 @@ class Order:
     """
 
     seed: int
-    index: PatchIndex
+    index: Index
 
     def permutation(self, epoch: int) -> npt.NDArray[np.int64]:
         """Return pass number `epoch` over the index, (N,)."""
-        return np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(len(self.index))
+        return _permutation(self.seed, epoch, len(self.index))
+
+    def place(self, i: int) -> int:
+        """Return the place in the index of patch number i of the run."""
+        epoch, position = divmod(i, len(self.index))
+        return int(self.permutation(epoch)[position])
 
     def state(self, taken: int) -> SamplerState:
         """Return the state after `taken` patches of the run."""
@@ -216,13 +251,14 @@ class Order:
         if state.fingerprint != self.index.fingerprint:
             raise BankError(
                 "the patches to train on are not those the run was started with, so it cannot go on from where it "
-                "stopped: use the same bank, threshold and split, or start another run with another --out"
+                "stopped: use the same bank, threshold and split, or the same photographs and holes, or start another "
+                "run with another --out"
             )
         return state.epoch * len(self.index) + state.position
 
 
-class Batches(Sampler[list[int]]):
-    """Batches number `first` to `last` - 1 of an order, as lists of places in its index."""
+class Batches(Sampler[list[Draw]]):
+    """Batches number `first` to `last` - 1 of an order."""
 
     def __init__(self, order: Order, batch_size: int, first: int, last: int) -> None:
         self.order, self.batch_size, self.first, self.last = order, batch_size, first, last
@@ -230,22 +266,25 @@ class Batches(Sampler[list[int]]):
     def __len__(self) -> int:
         return max(self.last - self.first, 0)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        length = len(self.order.index)
-        epoch, permutation = -1, np.empty(0, np.int64)
+    def __iter__(self) -> Iterator[list[Draw]]:
         for batch in range(self.first, self.last):
-            places = []
-            for i in range(batch * self.batch_size, (batch + 1) * self.batch_size):
-                if i // length != epoch:
-                    epoch = i // length
-                    permutation = self.order.permutation(epoch)
-                places.append(int(permutation[i % length]))
-            yield places
+            numbers = range(batch * self.batch_size, (batch + 1) * self.batch_size)
+            yield [Draw(self.order.place(i), i) for i in numbers]
+
+
+def one_pass(length: int, batch_size: int) -> list[list[Draw]]:
+    """Return the batches of a validation: every place once, in order, its number the same at each validation."""
+    draws = [Draw(i, i) for i in range(length)]
+    return [draws[i : i + batch_size] for i in range(0, length, batch_size)]
 
 
 def make_loader(
-    dataset: BankDataset, batches: Iterable[list[int]], workers: int, pin: bool
-) -> DataLoader[Pair | HdrprepError]:
+    dataset: Dataset[Any],
+    batches: Iterable[list[Draw]],
+    workers: int,
+    pin: bool,
+    collate_fn: Callable[[list[Any]], Any] = collate,
+) -> DataLoader[Any]:
     """Return what yields `Batch | HdrprepError` in the order of `batches`, read by that many processes or by this one.
 
     Processes are spawned: forking a process that has threads of Zarr, Arrow and torch may deadlock the child.
@@ -254,7 +293,7 @@ def make_loader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=collate_fn,
         pin_memory=pin,
         multiprocessing_context="spawn" if workers else None,
         worker_init_fn=_leave_signals_to_parent,
@@ -262,7 +301,7 @@ def make_loader(
     )
 
 
-def start_reading(loader: DataLoader[Pair | HdrprepError]) -> Iterator[Any]:
+def start_reading(loader: DataLoader[Any]) -> Iterator[Any]:
     """Begin a pass of a loader, its processes deaf to Ctrl-C and SIGTERM, which a terminal sends to all of them.
 
     They inherit the deafness from this moment on, and so have it before their first line of Python.

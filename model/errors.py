@@ -2,6 +2,7 @@
 
 HdrprepError (pipeline.errors)   status 1
     CheckpointError              weights or a checkpoint that cannot be read, written or used
+    VggError                     weights of VGG that cannot be had or used
     TrainingError                a training run that cannot go on
     PictureError                 one picture that cannot be reconstructed: the others are done all the same
 
@@ -15,6 +16,10 @@ from pipeline.errors import HdrprepError
 
 class CheckpointError(HdrprepError):
     """A file of weights or a checkpoint cannot be read, written or used."""
+
+
+class VggError(HdrprepError):
+    """The weights of VGG, which the perceptual terms need, cannot be had or used."""
 
 
 class TrainingError(HdrprepError):

@@ -43,6 +43,15 @@ def read_ldr(file: Path) -> FloatImage:
     return turn(T, int(source.spec().getattribute("Orientation") or 1))
 
 
+def read_size(file: Path) -> tuple[int, int]:
+    """Read (height, width) of a picture from its header, before it is turned."""
+    with quiet_libraries():
+        source = oiio.ImageInput.open(str(file))
+    if source is None:
+        raise PictureError(f"it cannot be read ({' '.join(oiio.geterror().split())})")
+    return int(source.spec().height), int(source.spec().width)
+
+
 def read_base_of_ultra_hdr(file: Path) -> FloatImage:
     """Read T (H, W, 3) of a phone's JPEG with a gain map: the photograph that every other program shows.
 

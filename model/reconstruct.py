@@ -22,7 +22,7 @@ from model.color import preview, well_exposed_mask
 from model.command import Parser, explain, pick_device, run_command, say
 from model.errors import PictureError
 from model.pictures import read_ldr, write_picture
-from model.unet import HALF_MAX, SIDE, MaskedUNet, compose
+from model.unet import HALF_MAX, MaskedUNet, compose
 from pipeline.errors import HdrprepError, UsageError
 from pipeline.records import FloatImage
 
@@ -99,17 +99,11 @@ def reconstruct_file(file: Path, results: Sequence[Path], network: MaskedUNet, d
 
 
 def reconstruct(T: FloatImage, network: MaskedUNet, device: torch.device) -> FloatImage:
-    """Return the radiance of a picture of any size, finite and in [0, 65504].
-
-    The network takes multiples of 128 pixels: the picture, and its mask with it, is continued to the right and below by
-    its own reflection, and the result is cropped.
-    """
-    height, width = T.shape[:2]
-    padded = np.pad(T, ((0, -height % SIDE), (0, -width % SIDE), (0, 0)), mode="symmetric")
+    """Return the radiance of a picture of any size, finite and in [0, 65504]."""
     with torch.inference_mode():
-        T_ = torch.from_numpy(padded).to(device).permute(2, 0, 1)[None]  # (1, 3, H', W'), channels-last
+        T_ = torch.from_numpy(T).to(device).permute(2, 0, 1)[None]  # (1, 3, H, W), channels-last
         M = well_exposed_mask(T_, network.architecture.alpha)
-        radiance = compose(T_, network(T_, M), M)[0, :, :height, :width].permute(1, 2, 0)
+        radiance = compose(T_, network(T_, M), M)[0].permute(1, 2, 0)
     result: FloatImage = radiance.cpu().numpy()
     if not np.isfinite(result).all():
         raise PictureError("the network made numbers that are not finite: use other weights")

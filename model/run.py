@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from model.checkpoint import BEST, RunState, restore, save_checkpoint, save_weights, versions
+from model.arithmetic import choose_precision, compile_network
+from model.checkpoint import BEST, RunState, begin_with, restore, save_checkpoint, save_weights, versions
 from model.command import say
 from model.config import TrainSettings
-from model.data import (
-    BankDataset,
-    Batch,
-    Batches,
-    Order,
-    PatchIndex,
-    Sides,
-    make_loader,
-    split_bank,
-    start_reading,
-    to_example,
-)
+from model.data import Batches, Draw, Order, make_loader, one_pass, start_reading
 from model.errors import TrainingError
-from model.losses import reconstruction_loss
-from model.unet import SIDE, MaskedUNet
-from pipeline.bank import BankReader
-from pipeline.errors import HdrprepError
+from model.losses import Loss
+from model.panels import SHOWN
+from model.processes import Processes, Share, check_shares, synchronise
+from model.schedule import Progress, after_validation, has_converged, learning_rate
+from model.stages import Stage, open_stage
+from model.unet import MaskedUNet
+from model.vgg import Vgg
+from model.vgg_weights import fingerprint, load_vgg
+from pipeline.errors import HdrprepError, UsageError
 
+AnyBatch = Any  # of the stage's own kind, with `patch_ids`
 MOST_WORKERS = 8  # processes that read for a GPU where nothing else is said
 
 
@@ -44,45 +40,86 @@ class Run:
     out: Path
     settings: TrainSettings
     device: torch.device
-    bank: str
-    bank_fingerprint: str
-    order: Order
-    validation: PatchIndex
+    stage: Stage
     network: MaskedUNet
     optimizer: Adam
+    vgg: Vgg | None  # None where the loss has no perceptual terms
+    processes: Processes
+    model: nn.Module  # the network itself, or what computes it in concert with other processes
+    precision: torch.dtype
     step: int = 0
     best_validation: float | None = None
+    progress: Progress = field(default_factory=Progress)
     _validation_loader: DataLoader[Any] | None = field(default=None, repr=False)
+    _shown: AnyBatch | None = field(default=None, repr=False)
 
-    def batches(self) -> Iterator[Batch]:
-        """Read the batches of all steps to come."""
+    @property
+    def order(self) -> Order:
+        """Return the order in which patches are trained on."""
+        return self.stage.order
+
+    def batches(self) -> Iterator[tuple[AnyBatch, ...]]:
+        """Read the batches of all steps to come: of each, the parts that are this process's."""
         batches = Batches(self.order, self.settings.batch_size, self.step, self.settings.steps)
-        return _read(self._loader(self.order.index, batches))
+        shares = Share(batches, self.processes, self.settings.accumulate)
+        parts = _read(self._loader(self.stage.train, shares))
+        return zip(*[parts] * self.settings.accumulate, strict=True)
 
-    def update(self, batch: Batch) -> Tensor:
-        """Take one step of Adam and return the loss before it, a number still on the device."""
+    def update(self, parts: Sequence[AnyBatch]) -> Loss:
+        """Take one step of Adam and return the loss before it, of the whole batch, numbers still on the device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        losses = []
+        for number, part in enumerate(parts, start=1):
+            with synchronise(self.model, last=number == len(parts)):
+                loss = self._loss(part, self.model)
+                (loss.total / len(parts)).backward()  # type: ignore[no-untyped-call]
+            losses.append(Loss(loss.total.detach(), {name: term.detach() for name, term in loss.terms.items()}))
         self.optimizer.step()
         self.step += 1
-        return loss.detach()
+        return mean_loss(losses, self.processes)
+
+    def rate(self) -> float:
+        """Return the learning rate of the next step."""
+        return learning_rate(self.settings, self.progress)
+
+    def has_converged(self) -> bool:
+        """Say whether training is to end before its last step."""
+        return has_converged(self.settings, self.progress)
 
     @torch.no_grad()
     def validate(self) -> float:
         """Return the mean loss over the validation patches; the weights are kept as the best ones if it is lowest."""
         if self._validation_loader is None:  # kept, so that its processes are started once
-            places, size = range(len(self.validation)), self.settings.batch_size
-            batches = [list(places[i : i + size]) for i in places[::size]]
-            self._validation_loader = self._loader(self.validation, batches)
+            batches = one_pass(self.stage.validation_length, self.part_size())
+            own = batches[self.processes.rank :: self.processes.count]
+            self._validation_loader = self._loader(self.stage.validation, own)
         total = 0.0
         for batch in _read(self._validation_loader):
-            total += float(self._loss(batch)) * len(batch.patch_ids)
-        loss = total / len(self.validation)
+            total += float(self._loss(batch, self.network).total) * len(batch.patch_ids)
+        whole = self.processes.sum(torch.tensor(total, dtype=torch.float64))
+        loss = float(whole) / self.stage.validation_length
+        if self.step % self.settings.validate_every == 0:  # a last step's own would not be there in a longer run
+            self.progress = after_validation(self.settings, self.progress, loss)
         if self.best_validation is None or loss < self.best_validation:
             self.best_validation = loss
-            save_weights(self.out / BEST, self.network, self.state())
+            if self.processes.first:
+                save_weights(self.out / BEST, self.network, self.state())
         return loss
+
+    def part_size(self) -> int:
+        """Return how many patches a process takes at a time."""
+        return self.settings.batch_size // (self.settings.accumulate * self.processes.count)
+
+    @torch.no_grad()
+    def panel(self) -> Tensor:
+        """Return what the network makes of the first validation patches, (3, height, width) uint8, see `panels`."""
+        if self._shown is None:
+            batches = one_pass(min(self.stage.validation_length, SHOWN), SHOWN)
+            self._shown = next(_read(make_loader(self.stage.validation, batches, 0, False, self.stage.collate)))
+        example = self.stage.example(self._shown, self.device)
+        return self.stage.panel(self._predict(self.network, example.T, example.M), example)
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -91,7 +128,8 @@ class Run:
                 f"step {self.step} made weights that are not finite numbers, nothing was saved: "
                 "lower train.learning_rate and resume from the checkpoint before"
             )
-        save_checkpoint(self.out, self.state(), self.network, self.optimizer, self.settings.keep_checkpoints)
+        if self.processes.first:
+            save_checkpoint(self.out, self.state(), self.network, self.optimizer, self.settings.keep_checkpoints)
 
     def epoch(self) -> int:
         """Return the pass over the training patches in which the next step begins."""
@@ -103,71 +141,103 @@ class Run:
             step=self.step,
             sampler=self.order.state(self.step * self.settings.batch_size),
             settings=self.settings,
-            bank_fingerprint=self.bank_fingerprint,
+            bank_fingerprint=self.stage.fingerprint,
+            vgg_fingerprint=None if self.vgg is None else fingerprint(self.vgg),
             best_validation=self.best_validation,
+            progress=self.progress,
             versions=versions(),
         )
 
-    def _loss(self, batch: Batch) -> Tensor:
-        T, H, M = to_example(batch, self.device, self.settings.alpha)
-        return reconstruction_loss(self.network(T, M), H, M)
+    def _loss(self, batch: AnyBatch, model: nn.Module) -> Loss:
+        example = self.stage.example(batch, self.device)
+        return self.stage.loss(self._predict(model, example.T, example.M), example, self.vgg)
 
-    def _loader(self, index: PatchIndex, batches: Iterable[list[int]]) -> DataLoader[Any]:
+    def _predict(self, model: nn.Module, T: Tensor, M: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            Y: Tensor = model(T, M)
+        return Y
+
+    def _loader(self, dataset: Dataset[Any], batches: Iterable[list[Draw]]) -> DataLoader[Any]:
         workers = self.settings.workers
         if workers is None:
             workers = 0 if self.device.type == "cpu" else min(MOST_WORKERS, max((os.cpu_count() or 1) - 1, 1))
-        return make_loader(BankDataset(self.bank, index), batches, workers, pin=self.device.type == "cuda")
+        return make_loader(dataset, batches, workers, self.device.type == "cuda", self.stage.collate)
 
 
-def build(bank: str, out: Path, settings: TrainSettings, device: torch.device) -> Run:
-    """Open the bank and make a run of no steps yet."""
-    reader = BankReader(bank)
-    sides = split_bank(reader, settings.validation_patches)
-    size = reader.pair(int(sides.train.rows[0]))[1].shape[0]
-    if size % SIDE:
-        raise TrainingError(
-            f"the patches of {bank} have {size}x{size} pixels, and the network needs a multiple of {SIDE}: "
-            "ingest them again with --patch-size 512"
-        )
+def mean_loss(losses: Sequence[Loss], processes: Processes) -> Loss:
+    """Return the mean of a step's losses over its parts and the processes."""
+    names = ("total", *losses[0].terms)
+    values = torch.stack([torch.stack([loss.total, *loss.terms.values()]) for loss in losses]).mean(dim=0)
+    total, *terms = (processes.sum(values) / processes.count).unbind()
+    return Loss(total, dict(zip(names[1:], terms, strict=True)))
+
+
+def build(
+    bank: str,
+    out: Path,
+    settings: TrainSettings,
+    device: torch.device,
+    processes: Processes | None = None,
+    begin: bool = True,
+) -> Run:
+    """Open the bank or the photographs and make a run of no steps yet, of this process alone if no others are given.
+
+    `begin` says whether its network is to begin with the weights that the settings name.
+    """
+    processes = Processes() if processes is None else processes
+    check_shares(settings.batch_size, settings.accumulate, processes)
+    stage = open_stage(settings, bank)
     network = MaskedUNet(settings.architecture())
     network.initialise(settings.seed)
     # Channels-last is the faster layout for convolutions on CPUs and GPUs alike; it changes no number's meaning.
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    describe(sides, device, wants_validation=reader.attributes["config"].get("split", {}).get("validation") != 0)
+    if begin and settings.init is not None:
+        begin_with(network, Path(settings.init))
+    compile_network(settings, network)
+    describe(stage, settings, device)
     return Run(
         out=out,
         settings=settings,
         device=device,
-        bank=bank,
-        bank_fingerprint=reader.fingerprint(),
-        order=Order(settings.seed, sides.train),
-        validation=sides.validation,
+        stage=stage,
         network=network,
         optimizer=Adam(network.parameters(), lr=settings.learning_rate, betas=settings.betas),
+        vgg=prepare_vgg(settings, device),
+        processes=processes,
+        model=processes.replicate(network, device),
+        precision=choose_precision(settings, device),
     )
+
+
+def prepare_vgg(settings: TrainSettings, device: torch.device) -> Vgg | None:
+    """Return the VGG of the perceptual terms on the device, None where the loss has none."""
+    if not settings.perceptual():
+        return None
+    file = None if settings.vgg is None else Path(settings.vgg)
+    vgg = load_vgg(settings.vgg_depth, file, settings.vgg_scale)
+    return vgg.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def resume(run: Run, checkpoint: Path, state: RunState) -> None:
     """Bring a fresh run to where a checkpoint was written."""
+    if run.vgg is not None and fingerprint(run.vgg) != state.vgg_fingerprint:
+        raise UsageError(
+            "the run was made with other weights of VGG: name their file with --vgg to resume it, "
+            "or start another run with another --out"
+        )
     run.step = run.order.taken(state.sampler) // run.settings.batch_size
     restore(checkpoint, run.network, run.optimizer)
     run.best_validation = state.best_validation
+    run.progress = state.progress
 
 
-def describe(sides: Sides, device: torch.device, wants_validation: bool) -> None:
-    """Say what is trained on, and where the bank gives no validation although it is to."""
-    say(
-        f"Training on {device.type}; patches to train on: {len(sides.train)} (sources: {sides.train_sources}), "
-        f"to validate on: {len(sides.validation)} (sources: {sides.validation_sources})"
-    )
-    if wants_validation and not len(sides.validation):
-        say(
-            "The bank has too few sources for a validation side: training without validation "
-            "(a source lies on one side as a whole, by its hash; split.validation of the bank is its share)"
-        )
+def describe(stage: Stage, settings: TrainSettings, device: torch.device) -> None:
+    """Say what is trained on, and what is missing."""
+    for notice in stage.notices:
+        say(notice if notice[0].isupper() else f"Training on {device.type}, stage {settings.stage}; {notice}")
 
 
-def _read(loader: DataLoader[Any]) -> Iterator[Batch]:
+def _read(loader: DataLoader[Any]) -> Iterator[AnyBatch]:
     for batch in start_reading(loader):
         if isinstance(batch, HdrprepError):
             raise batch

@@ -34,6 +34,7 @@ BANK: dict[str, dict[str, Any]] = {
 TRAINING = {
     "width": 16,  # channels of the first layer, a quarter of the paper's
     "learning_rate": 1e-3,  # five times the paper's: a few hundred steps are to show something
+    "perceptual_weight": 0.0,  # without the weights of VGG, a large download
     "log_every": 20,
     "validate_every": 100,
     "checkpoint_every": 100,

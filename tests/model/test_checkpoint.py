@@ -126,7 +126,7 @@ def huge(_tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
 
 
 def unknown_preset(_tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    metadata["architecture"] = metadata["architecture"].replace('"paper"', '"official"')
+    metadata["architecture"] = metadata["architecture"].replace('"paper"', '"another"')
 
 
 def lacking(tensors: dict[str, torch.Tensor], _metadata: dict[str, str]) -> None:

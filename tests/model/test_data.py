@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from model.data import (
     BankDataset,
     Batch,
     Batches,
+    Draw,
     Order,
     PatchIndex,
     Sides,
     collate,
     make_loader,
+    one_pass,
     split_bank,
     start_reading,
     to_example,
@@ -36,7 +39,7 @@ def split(bank: Path, at_most: int = 99) -> Sides:
 
 
 def index(length: int) -> PatchIndex:
-    return PatchIndex(np.arange(length), np.arange(length), "fingerprint")
+    return PatchIndex(np.arange(length), np.arange(length), "fingerprint", np.zeros(length, np.int64))
 
 
 def test_no_source_is_on_both_sides(bank: Path) -> None:
@@ -130,7 +133,7 @@ def test_another_recipe_is_another_fingerprint(tmp_path: Path, bank: Path, colum
 
 def test_examples_are_what_the_bank_holds(bank: Path) -> None:
     train = split(bank).train
-    batch = collate([BankDataset(str(bank), train)[i] for i in (2, 5)])
+    batch = collate([BankDataset(str(bank), train)[Draw(i, 0)] for i in (2, 5)])
     assert isinstance(batch, Batch)
     T, H, M = to_example(batch, torch.device("cpu"), alpha=0.96)
     assert batch.patch_ids == (train.patch_ids[2], train.patch_ids[5])
@@ -162,7 +165,7 @@ def test_damage_is_told_and_names_the_patch(tmp_path: Path, damage: Callable[[Pa
     bank = make_bank(tmp_path / "bank", sources_on("train", 1))
     train = split(bank).train
     damage(bank)
-    (found,) = start_reading(make_loader(BankDataset(str(bank), train), [[0, 1]], workers, pin=False))
+    (found,) = start_reading(make_loader(BankDataset(str(bank), train), one_pass(2, 2), workers, pin=False))
     assert isinstance(found, BankDamaged)
     assert str(train.patch_ids[0]) in str(found)
     assert "\n" not in str(found)
@@ -170,7 +173,7 @@ def test_damage_is_told_and_names_the_patch(tmp_path: Path, damage: Callable[[Pa
 
 def test_a_dataset_travels_without_its_open_bank(bank: Path) -> None:
     dataset = BankDataset(str(bank), split(bank).train)
-    dataset[0]
+    dataset[Draw(0, 0)]
     assert pickle.loads(pickle.dumps(dataset))._reader is None  # noqa: S301
 
 
@@ -208,11 +211,14 @@ def test_batches_are_full_and_span_passes(length: int, batch: int) -> None:
     order = Order(0, index(length))
     batches = list(Batches(order, batch, 0, length))  # `batch` passes in all
     assert {len(b) for b in batches} == {batch}
-    assert [i for b in batches for i in b] == [i for epoch in range(batch) for i in order.permutation(epoch).tolist()]
+    assert [draw.number for b in batches for draw in b] == list(range(length * batch))
+    assert [draw.place for b in batches for draw in b] == [
+        i for epoch in range(batch) for i in order.permutation(epoch).tolist()
+    ]
 
 
 def test_another_index_is_refused() -> None:
     state = Order(0, index(5)).state(7)
     assert (state.epoch, state.position) == (1, 2)
     with pytest.raises(BankError, match="not those the run was started with"):
-        Order(0, PatchIndex(np.arange(5), np.arange(5), "another")).taken(state)
+        Order(0, replace(index(5), fingerprint="another")).taken(state)

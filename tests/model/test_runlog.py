@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,21 +11,31 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.errors import TrainingError
+from model.losses import Loss
 from model.runlog import RunLog, StepRecord, truncate_metrics
 
 
 def record(step: int, loss: float, validation_loss: float | None = None) -> StepRecord:
-    return StepRecord(step, step // 3, (10 * step, 11), 0.5, torch.tensor(loss), validation_loss)
+    terms = {"reconstruction": torch.tensor(loss / 2), "style": torch.tensor(loss * 4)}
+    return StepRecord(step, step // 3, (10 * step, 11), 0.5, Loss(torch.tensor(loss), terms), validation_loss)
 
 
 def test_one_line_a_step(tmp_path: Path) -> None:
     with RunLog(tmp_path, 0, 2, log_every=5, lazy=False) as log:
-        log.add(record(1, 0.1))
+        log.add(record(1, 0.5))
         log.add(record(2, 0.25, 0.75))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [
-        {"step": 1, "epoch": 0, "loss": torch.tensor(0.1).item(), "lr": 0.5},
-        {"step": 2, "epoch": 0, "loss": 0.25, "lr": 0.5, "validation_loss": 0.75},
+        {"step": 1, "epoch": 0, "loss": 0.5, "reconstruction": 0.25, "style": 2.0, "lr": 0.5},
+        {
+            "step": 2,
+            "epoch": 0,
+            "loss": 0.25,
+            "reconstruction": 0.125,
+            "style": 1.0,
+            "lr": 0.5,
+            "validation_loss": 0.75,
+        },
     ]
     assert log.last_loss == 0.25
 
@@ -36,12 +47,25 @@ def test_progress_is_told_every_so_many_steps_and_at_the_end(
         for step in range(1, 6):
             log.add(record(step, float(step)))
     lines = capsys.readouterr().err.splitlines()
-    assert [line.rpartition("  ")[0] for line in lines] == [
-        "step 2/5  epoch 0  loss 1.500000",
-        "step 4/5  epoch 1  loss 3.500000",
-        "step 5/5  epoch 1  loss 5.000000",
+    assert [line.rsplit("  ", 2)[0] for line in lines] == [
+        "step 2/5  epoch 0  loss 1.500000  rate 0.5",
+        "step 4/5  epoch 1  loss 3.500000  rate 0.5",
+        "step 5/5  epoch 1  loss 5.000000  rate 0.5",
     ]
-    assert all(line.endswith(" patches/s") for line in lines)
+    assert all(
+        re.fullmatch(r"[\d.]+ patches/s  \d+:\d\d:\d\d left", "  ".join(line.rsplit("  ", 2)[1:])) for line in lines
+    )
+
+
+def test_the_remaining_time_is_that_of_the_steps_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.runlog.time.monotonic", lambda: 0.0)
+    with RunLog(tmp_path, 10, 40, log_every=20, lazy=False) as log:
+        monkeypatch.setattr("model.runlog.time.monotonic", lambda: 100.0)
+        for step in range(11, 21):
+            log.add(record(step, 1.0))
+    assert capsys.readouterr().err.rstrip().endswith("  0.20 patches/s  0:03:20 left")  # 10 steps in 100 s, 20 to come
 
 
 def test_lazy_log_reads_losses_when_it_has_to(tmp_path: Path) -> None:
@@ -69,7 +93,7 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, loss: float) -> N
 
 def test_lines_past_the_checkpoint_and_half_a_line_are_dropped(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
-    lines = [record(step, step / 8).line(step / 8) for step in range(1, 5)]
+    lines = [record(step, step / 8).line(step / 8, {}) for step in range(1, 5)]
     file.write_text("".join(lines) + lines[0][:9])
     assert truncate_metrics(file, 3) == 3 / 8
     assert file.read_text() == "".join(lines[:3])
@@ -86,5 +110,14 @@ def test_curves_of_a_resumed_run_have_one_value_a_step(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss/train")] == [(1, 1), (2, 2), (3, 3.25), (4, 4.25)]
     assert [e.value for e in events.Scalars("loss/validation")] == [2, 4, 6, 8]
+    assert [e.value for e in events.Scalars("loss/style")] == [4, 8, 13, 17]
     assert {e.value for e in events.Scalars("learning_rate")} == {0.5}
     assert len(events.Scalars("patches_per_second")) == 4
+
+
+def test_curves_of_terms_are_means_since_the_last_report(tmp_path: Path) -> None:
+    with RunLog(tmp_path, 0, 4, log_every=2, lazy=False) as log:
+        for step, loss in enumerate((1.0, 3.0, 5.0, 9.0), start=1):
+            log.add(record(step, loss))
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss/reconstruction")] == [(2, 1.0), (4, 3.5)]

@@ -11,16 +11,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from model import run as run_module
+from model import stages as stages_module
+from model import vgg_weights
 from model.checkpoint import list_checkpoints, load_network, load_state
+from model.losses import Loss
 from model.train import main
+from tests.model.test_vgg import random_vgg
 from tests.model.toy_bank import change_attributes, make_bank, sources_on
 
 QUICK = ["--set", "train.width=2", "--set", "train.learning_rate=0.03", "--batch-size", "2", "--device", "cpu"]
+QUICK += ["--set", "train.perceptual_weight=0"]
 OFTEN = ["--set", "train.checkpoint_every=4", "--set", "train.validate_every=5", "--set", "train.log_every=10"]
 
 
@@ -82,6 +89,21 @@ def test_the_loss_falls_on_what_can_be_learned(reference: Path) -> None:
     assert validation[-1] < 0.5 * validation[0]
 
 
+@pytest.mark.parametrize("masking", ["input", "none", "gated"])
+def test_each_masking_trains_and_its_weights_know_it(bank: Path, tmp_path: Path, masking: str) -> None:
+    more = ["--steps", "12", "--set", f"train.masking={masking}", "--set", "train.preset=official"]
+    assert main(arguments(bank, tmp_path, *more)) == 0
+    losses = [line["loss"] for line in lines(tmp_path)]
+    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+    architecture = load_network(tmp_path / "weights.safetensors").architecture
+    assert (architecture.masking, architecture.preset, architecture.alpha) == (masking, "official", 0.95)
+
+
+def test_patches_of_any_size_train(tmp_path: Path) -> None:
+    bank = make_bank(tmp_path / "bank", sources_on("train", 1), size=72)
+    assert main(arguments(bank, tmp_path / "out", "--steps", "2")) == 0
+
+
 def test_a_run_leaves_what_is_promised(reference: Path) -> None:
     assert [line["step"] for line in lines(reference)] == list(range(1, 41))
     assert {line["lr"] for line in lines(reference)} == {0.03}
@@ -110,6 +132,52 @@ def test_a_killed_run_resumes_to_the_same_numbers(
     assert main(["--bank", str(bank), "--out", str(tmp_path), "--resume"]) == 0
     assert_same(tmp_path, reference)
     assert not list(tmp_path.rglob(".*"))  # what the kill left half written is gone
+
+
+def test_killed_twice_on_plateaus_in_deterministic_mode_the_curve_is_the_same(bank: Path, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    settings = ["--set", "train.deterministic=true", "--set", "train.validate_every=2", "--set", "train.accumulate=2"]
+    settings += ["--set", "train.plateau_patience=1", "--set", "train.plateau_improvement=0.2"]
+    assert main(arguments(bank, whole, *settings, "--steps", "20")) == 0
+    assert len({line["lr"] for line in lines(whole)}) > 2
+    kill = "os.kill(os.getpid(), signal.SIGKILL)"
+    first = arguments(bank, cut, *settings, "--steps", "20")
+    again = ["--bank", str(bank), "--out", str(cut), "--resume", "--device", "cpu"]
+    assert run_struck("run.Run", "update", 8, kill, *first).returncode == -9
+    assert run_struck("run.Run", "update", 7, kill, *again).returncode == -9
+    assert load_state(list_checkpoints(cut)[-1]).step == 8
+    assert main(again) == 0
+    assert_same(cut, whole)
+
+
+def test_a_run_without_improvement_ends_early_and_stays_ended(
+    bank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--set", "train.stop_patience=2", "--set", "train.plateau_improvement=0.99"]
+    assert main(arguments(bank, tmp_path, *settings, "--steps", "90")) == 0
+    assert "Ended after step 15 of 90: 2 validations without improvement" in capsys.readouterr().err
+    assert load_state(list_checkpoints(tmp_path)[-1]).step == 15
+    before = (tmp_path / "metrics.jsonl").read_text()
+    assert main(["--bank", str(bank), "--out", str(tmp_path), "--resume", "--device", "cpu"]) == 0
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_bfloat16_learns_too(bank: Path, reference: Path, tmp_path: Path) -> None:
+    assert main(arguments(bank, tmp_path, "--steps", "10", "--set", "train.precision=bfloat16")) == 0
+    found, expected = ([line["loss"] for line in lines(out)[:10]] for out in (tmp_path, reference))
+    assert found != expected
+    assert found == pytest.approx(expected, rel=0.1)
+
+
+def test_tensorboard_shows_the_same_patches_at_each_validation(reference: Path) -> None:
+    events = EventAccumulator(str(reference / "tensorboard"), {"images": 0}).Reload()
+    shown = events.Images("patches")
+    assert [picture.step for picture in shown] == list(range(5, 41, 5))
+    assert {(picture.width, picture.height) for picture in shown} == {(4 * 132 - 4, 4 * 132 - 4)}
+    sheets = [cv2.imdecode(np.frombuffer(p.encoded_image_string, np.uint8), cv2.IMREAD_COLOR_RGB) for p in shown]
+    columns = [[sheet[:, x : x + 128] for sheet in sheets if sheet is not None] for x in range(0, 4 * 132, 132)]
+    changes = [any(not np.array_equal(column[0], later) for later in column[1:]) for column in columns]
+    assert changes == [False, False, True, False]  # input, mask, output, truth
 
 
 def test_sigterm_saves_says_how_to_resume_and_ends_well(bank: Path, reference: Path, tmp_path: Path) -> None:
@@ -180,7 +248,7 @@ def test_too_few_sources_are_told_once(tmp_path: Path, capsys: pytest.CaptureFix
     bank = make_bank(tmp_path / "bank", sources_on("train", 1))
     assert main(arguments(bank, tmp_path / "out", "--steps", "6")) == 0
     stderr = capsys.readouterr().err
-    assert stderr.count("too few sources for a validation side: training without validation") == 1
+    assert stderr.count("a validation side: training without validation and at a constant rate") == 1
     assert "validation loss" not in stderr
     assert not any("validation_loss" in line for line in lines(tmp_path / "out"))
     assert not (tmp_path / "out" / "best.safetensors").exists()
@@ -213,9 +281,16 @@ def failing(capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, str
     status = main(command)
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    errors = [
-        line for line in stderr.splitlines() if not line.startswith(("Training on", "The bank has too few", "Resuming"))
-    ]
+    notices = (
+        "Training on",
+        "The bank has too few",
+        "Resuming",
+        "VGG-19 from",
+        "Downloading",
+        "Photographs in",
+        "There are too few",
+    )
+    errors = [line for line in stderr.splitlines() if not line.startswith(notices)]
     assert len(errors) == 1, stderr
     assert errors[0].startswith("Error: ")
     return status, errors[0]
@@ -238,7 +313,6 @@ def damaged(path: Path) -> Path:
     [
         (lambda path: path, 2, "there is no bank at"),
         (lambda path: make_bank(path, sources_on("train", 1), exported=False), 1, "run hdrprep export"),
-        (lambda path: make_bank(path, sources_on("train", 1), size=192), 1, "multiple of 128"),
         (other_format, 1, "format version 2"),
         (damaged, 1, "patch "),
     ],
@@ -261,10 +335,22 @@ def test_a_bank_that_cannot_be_used(
     [
         (["--steps", "0"], "train.steps = 0"),
         (["--steps", "many"], "argument --steps: invalid int value"),
-        (["--stage", "inpainting"], "unrecognized arguments: --stage"),
+        (["--stage", "outpainting"], "invalid choice: 'outpainting'"),
+        (["--stage", "inpainting"], "name their folder with --photos"),
+        (["--resume", "--init", "weights.safetensors"], "holds no checkpoint to resume from"),
         (["--set", "train.widht=3"], "did you mean train.width?"),
         (["--config", "none.yaml"], "cannot read none.yaml"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
+        (["--set", "train.precision=float16"], "train.precision = 'float16'"),
+        (["--set", "train.compile=maybe"], "train.compile = 'maybe'"),
+        (["--set", "train.deterministic=1"], "train.deterministic = 1"),
+        (["--set", "train.accumulate=0"], "train.accumulate = 0"),
+        (["--set", "train.accumulate=3"], "2 patches a step cannot be accumulated in 3 equal parts"),
+        (["--set", "train.plateau_patience=0"], "train.plateau_patience = 0"),
+        (["--set", "train.plateau_patience=true"], "train.plateau_patience = True: a number is asked for"),
+        (["--set", "train.plateau_factor=1"], "train.plateau_factor = 1"),
+        (["--set", "train.stop_patience=0"], "train.stop_patience = 0"),
+        (["--set", "train.minimum_rate=0.5"], "minimum_rate 0.5 is above learning_rate 0.03"),
         (["--resume"], "holds no checkpoint to resume from"),
     ],
 )
@@ -325,10 +411,12 @@ def test_running_out_of_memory_names_the_remedy(
     def greedy(*_: object) -> torch.Tensor:
         return torch.empty(2**60, dtype=torch.uint8)
 
-    monkeypatch.setattr(run_module, "reconstruction_loss", greedy)
+    monkeypatch.setattr(stages_module, "hdr_loss", greedy)
     status, message = failing(capsys, *arguments(bank, tmp_path))
     assert status == 1
-    assert message == "Error: out of memory with 2 patches a step: lower --batch-size"
+    assert message.startswith("Error: out of memory with 2 patches a step: raise train.accumulate")
+    status, message = failing(capsys, *arguments(bank, tmp_path, "--set", "train.accumulate=2"))
+    assert "with 2 patches a step in 2 parts: raise train.accumulate" in message
 
 
 def infinite_loss(Y: torch.Tensor, *_: object) -> torch.Tensor:
@@ -351,10 +439,10 @@ def test_a_run_that_diverges_saves_nothing_broken(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    loss: object,
+    loss: Callable[..., torch.Tensor],
     sentence: str,
 ) -> None:
-    monkeypatch.setattr(run_module, "reconstruction_loss", loss)
+    monkeypatch.setattr(stages_module, "hdr_loss", lambda *tensors: Loss(loss(*tensors), {}))
     status, message = failing(capsys, *arguments(bank, tmp_path, "--set", "train.checkpoint_every=1"))
     assert status == 1
     assert sentence in message
@@ -377,3 +465,56 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
 ) -> None:
     (tmp_path / "file").write_text("")
     assert failing(capsys, *arguments(bank, tmp_path / "file" / "out"))[0] == 1
+
+
+PERCEPTUAL = ["--set", "train.perceptual_weight=1"]  # the last assignment wins
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights of the right shapes, which know nothing."""
+    file = tmp_path_factory.mktemp("vgg") / "vgg.pth"
+    torch.save(random_vgg(19).state_dict(), file)
+    return file
+
+
+def test_the_full_loss_is_told_by_its_terms_and_resumes_to_the_bit(
+    bank: Path, vgg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    settings = [*PERCEPTUAL, "--vgg", str(vgg), "--batch-size", "1"]
+    assert main(arguments(bank, whole, *settings, "--steps", "3")) == 0
+    assert capsys.readouterr().err.count(f"VGG-19 from {vgg} (not torchvision's file)") == 1
+    for line in lines(whole):
+        expected = 6.0 * line["reconstruction"] + line["vgg"] + 120.0 * line["style"]
+        assert line["loss"] == pytest.approx(expected, rel=1e-5)
+        assert min(line["reconstruction"], line["vgg"], line["style"]) > 0.0
+    assert main(arguments(bank, cut, *settings, "--steps", "2")) == 0
+    assert main(["--bank", str(bank), "--out", str(cut), "--device", "cpu", "--resume", "--steps", "3"]) == 0
+    assert [line["loss"] for line in lines(cut)] == [line["loss"] for line in lines(whole)]
+    other = tmp_path / "other.pth"
+    torch.save(random_vgg(19, seed=1).state_dict(), other)
+    capsys.readouterr()
+    command = ["--bank", str(bank), "--out", str(cut), "--device", "cpu", "--resume", "--steps", "4"]
+    status, message = failing(capsys, *command, "--vgg", str(other))
+    assert (status, "made with other weights of VGG: name their file with --vgg" in message) == (2, True)
+
+
+def test_the_loss_without_perceptual_terms_needs_no_vgg(reference: Path) -> None:
+    for line in lines(reference):
+        assert "vgg" not in line
+        assert line["loss"] == pytest.approx(6.0 * line["reconstruction"], rel=1e-6)
+
+
+def test_without_weights_of_vgg_one_sentence_names_both_remedies(
+    bank: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    nowhere = vgg_weights.Published("http://127.0.0.1:9/vgg19-00000000.pth", "0" * 64)
+    monkeypatch.setitem(vgg_weights.PUBLISHED, 19, nowhere)
+    for more in ([], ["--vgg", str(tmp_path / "none.pth")]):
+        status, message = failing(capsys, *arguments(bank, tmp_path / "out", *PERCEPTUAL, *more))
+        assert status == 1
+        assert "--vgg" in message
+        assert "--set train.perceptual_weight=0" in message
+    assert not (tmp_path / "out").exists()
