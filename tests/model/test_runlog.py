@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,7 @@ def test_curves_of_a_resumed_run_have_one_value_a_step(tmp_path: Path) -> None:
         with RunLog(tmp_path, start, 4, log_every=1, lazy=False) as log:
             for step in range(start + 1, 5):
                 log.add(record(step, step + start / 8, validation_loss=2.0 * step))
+        time.sleep(1.1)  # TensorBoard reads its files by the second in their names, as a resumed run's differ
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss/train")] == [(1, 1), (2, 2), (3, 3.25), (4, 4.25)]
     assert [e.value for e in events.Scalars("loss/validation")] == [2, 4, 6, 8]
