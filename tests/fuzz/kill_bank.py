@@ -114,6 +114,7 @@ def main() -> None:
     print(f"uninterrupted: {killing.seconds:.0f} s, {table(killing.whole, 'patches').num_rows} candidates", flush=True)
     while killing.kills < options.kills:
         killing.kill_one()
+        print(f"{killing.kills} kills: {dict(killing.done)}", flush=True)
     killing.finish()
     print(f"{killing.kills} kills, {dict(killing.done)}: every bank as if uninterrupted")
 
