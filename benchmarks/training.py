@@ -27,8 +27,9 @@ from torch import Tensor
 from torch.optim import Adam
 
 from model.color import well_exposed_mask
-from model.data import BankDataset, Batches, Order, make_loader, split_bank
+from model.data import BankDataset, make_loader, split_bank
 from model.losses import HdrWeights, hdr_loss
+from model.order import Batches, Order
 from model.unet import Architecture, MaskedUNet
 from model.vgg import Vgg
 from pipeline.bank import BankReader

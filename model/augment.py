@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 from torch.utils.data import Dataset
 
-from model.data import BankDataset, Draw, Pair
+from model.data import BankDataset, Pair
+from model.order import Draw
 from pipeline.camera import (
     RADIANCE_CEILING,
     RADIANCE_FLOOR,

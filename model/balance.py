@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from model.data import Order, PatchIndex
+from model.data import PatchIndex
+from model.order import Order
 from pipeline.records import derive_seed
 
 

@@ -31,8 +31,8 @@ from torch.optim import Optimizer
 
 from model.command import Parser, run_command
 from model.config import TrainSettings
-from model.data import SamplerState
 from model.errors import CheckpointError
+from model.order import SamplerState
 from model.published import digest, read_published
 from model.schedule import Progress
 from model.unet import Architecture, MaskedUNet

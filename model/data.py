@@ -1,4 +1,4 @@
-"""The bank as training examples: which patches, on which side of the split, in which order.
+"""The bank as training examples: which patches, on which side of the split.
 
 Legend: B batch, S patch size in pixels, N patches of one side of the split. As stored: ldr (S, S, 3) uint8, hdr
 (S, S, 3) float16. As trained on: T (B, 3, S, S) float32 display-encoded in [0, 1]; H (B, 3, S, S) float32 scene-linear,
@@ -7,12 +7,11 @@ the sensor clips at 1.0; M (B, 3, S, S) float32 mask, 1 = well exposed.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from model.color import well_exposed_mask
+from model.order import Draw
 from pipeline.bank import BankReader
 from pipeline.errors import BankError, HdrprepError
 from pipeline.records import Camera, Window
@@ -31,17 +31,6 @@ from pipeline.records import Camera, Window
 RECIPE = tuple(f.name for part in (Window, Camera) for f in fields(part) if f.name != "patch_size")
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Index(Protocol):
-    """What can be trained on, one place after another; `fingerprint` (hex) changes if any of it is another one."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Return what tells this index from any other."""
-
-    def __len__(self) -> int:
-        """Return how many places there are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,13 +116,6 @@ def _numbers(table: pa.Table, name: str) -> npt.NDArray[Any]:
     return np.asarray(table.column(name).to_numpy())
 
 
-class Draw(NamedTuple):
-    """One patch of a run: its place in the index and its number in the run, which all that is random about it has."""
-
-    place: int
-    number: int
-
-
 class Pair(NamedTuple):
     """One patch as the bank stores it."""
 
@@ -205,77 +187,6 @@ def to_example(batch: Batch, device: torch.device, alpha: float) -> Example:
     T = batch.ldr.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255.0
     H = batch.hdr.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
     return Example(T, H, well_exposed_mask(T, alpha))
-
-
-@dataclass(frozen=True, slots=True)
-class SamplerState:
-    """Where a run stands in its endless sequence of patches: `position` patches into pass `epoch` over the index."""
-
-    seed: int
-    epoch: int
-    position: int
-    fingerprint: str  # of the PatchIndex
-
-
-@functools.lru_cache(maxsize=2)  # a batch may span two passes
-def _permutation(seed: int, epoch: int, length: int) -> npt.NDArray[np.int64]:
-    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(length)
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """The sequence of a run: patch i is element i mod N of permutation i div N, a function of (seed, i) alone.
-
-    Batches are cut from that endless sequence, so that every one is full and a batch may span two passes.
-    """
-
-    seed: int
-    index: Index
-
-    def permutation(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Return pass number `epoch` over the index, (N,)."""
-        return _permutation(self.seed, epoch, len(self.index))
-
-    def place(self, i: int) -> int:
-        """Return the place in the index of patch number i of the run."""
-        epoch, position = divmod(i, len(self.index))
-        return int(self.permutation(epoch)[position])
-
-    def state(self, taken: int) -> SamplerState:
-        """Return the state after `taken` patches of the run."""
-        epoch, position = divmod(taken, len(self.index))
-        return SamplerState(self.seed, epoch, position, self.index.fingerprint)
-
-    def taken(self, state: SamplerState) -> int:
-        """Return how many patches a run has taken; refuses the state of another sequence."""
-        if state.fingerprint != self.index.fingerprint:
-            raise BankError(
-                "the patches to train on are not those the run was started with, so it cannot go on from where it "
-                "stopped: use the same bank, threshold and split, or the same photographs and holes, or start another "
-                "run with another --out"
-            )
-        return state.epoch * len(self.index) + state.position
-
-
-class Batches(Sampler[list[Draw]]):
-    """Batches number `first` to `last` - 1 of an order."""
-
-    def __init__(self, order: Order, batch_size: int, first: int, last: int) -> None:
-        self.order, self.batch_size, self.first, self.last = order, batch_size, first, last
-
-    def __len__(self) -> int:
-        return max(self.last - self.first, 0)
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        for batch in range(self.first, self.last):
-            numbers = range(batch * self.batch_size, (batch + 1) * self.batch_size)
-            yield [Draw(self.order.place(i), i) for i in numbers]
-
-
-def one_pass(length: int, batch_size: int) -> list[list[Draw]]:
-    """Return the batches of a validation: every place once, in order, its number the same at each validation."""
-    draws = [Draw(i, i) for i in range(length)]
-    return [draws[i : i + batch_size] for i in range(0, length, batch_size)]
 
 
 def make_loader(

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from model.data import Draw, Example
+from model.data import Example
 from model.holes import Holes, HoleSource
+from model.order import Draw
 from model.photographs import Photographs
 from model.unet import IMAGENET, PRESETS, PresetName
 from pipeline.errors import HdrprepError

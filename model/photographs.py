@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from model.command import say
-from model.data import Draw
 from model.errors import PictureError
+from model.order import Draw
 from model.pictures import read_ldr, read_size
 from pipeline.records import ByteImage, FloatImage, split_of
 

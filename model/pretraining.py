@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 from torch.utils.data import Dataset
 
-from model.data import Draw, Pair
+from model.data import Pair
+from model.order import Draw
 from model.photographs import Photographs
 from pipeline.camera import RADIANCE_FLOOR, CameraSettings, Distribution, develop, draw_camera, expose, resolve_exposure
 from pipeline.errors import HdrprepError

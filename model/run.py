@@ -17,9 +17,10 @@ from model.arithmetic import choose_precision, compile_network
 from model.checkpoint import BEST, RunState, begin_with, restore, save_checkpoint, save_weights, versions
 from model.command import say
 from model.config import TrainSettings
-from model.data import Batches, Draw, Order, make_loader, one_pass, start_reading
+from model.data import make_loader, start_reading
 from model.errors import TrainingError
 from model.losses import Loss
+from model.order import Batches, Draw, Order, one_pass
 from model.panels import SHOWN
 from model.processes import Processes, Share, check_shares, synchronise
 from model.schedule import Progress, after_validation, has_converged, learning_rate
@@ -187,13 +188,7 @@ def build(
     processes = Processes() if processes is None else processes
     check_shares(settings.batch_size, settings.accumulate, processes)
     stage = open_stage(settings, bank)
-    network = MaskedUNet(settings.architecture())
-    network.initialise(settings.seed)
-    # Channels-last is the faster layout for convolutions on CPUs and GPUs alike; it changes no number's meaning.
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if begin and settings.init is not None:
-        begin_with(network, Path(settings.init))
-    compile_network(settings, network)
+    network = make_network(settings, device, begin)
     describe(stage, settings, device)
     return Run(
         out=out,
@@ -207,6 +202,18 @@ def build(
         model=processes.replicate(network, device),
         precision=choose_precision(settings, device),
     )
+
+
+def make_network(settings: TrainSettings, device: torch.device, begin: bool) -> MaskedUNet:
+    """Return the network on the device, with weights drawn from the seed or, if it is to `begin` with them, `init`."""
+    network = MaskedUNet(settings.architecture())
+    network.initialise(settings.seed)
+    # Channels-last is the faster layout for convolutions on CPUs and GPUs alike; it changes no number's meaning.
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if begin and settings.init is not None:
+        begin_with(network, Path(settings.init))
+    compile_network(settings, network)
+    return network
 
 
 def prepare_vgg(settings: TrainSettings, device: torch.device) -> Vgg | None:

@@ -21,10 +21,11 @@ from torch.utils.data import Dataset
 from model.augment import AugmentedBank
 from model.balance import BalancedOrder
 from model.config import TrainSettings
-from model.data import BankDataset, Batch, Draw, Example, Order, Sides, collate, split_bank, to_example
+from model.data import BankDataset, Batch, Example, Sides, collate, split_bank, to_example
 from model.holes import DrawnHoles, HoleSource, PicturedHoles
 from model.inpainting import HoledBatch, HoledPhotographs, collate_holed, fill_colour, to_holed_example
 from model.losses import Loss, hdr_loss, inpainting_loss
+from model.order import Draw, Order
 from model.panels import hdr_panel, inpainting_panel
 from model.photographs import Photographs, PhotoIndex, index_of, split_names, survey
 from model.pretraining import UNSATURATED, SimulatedHdr

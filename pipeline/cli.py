@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
 from pipeline import status as bank_status
 from pipeline.bank import BankReader, Storage
 from pipeline.demo import make_demo
-from pipeline.driver import Report
 from pipeline.errors import HdrprepError, SourceError, UsageError
-from pipeline.forecast import forecast_lines
-from pipeline.frames import NAMED_ONLY, READABLE
+from pipeline.execution import do_stage, finish, prepare_for, take_in
 from pipeline.frames.sequence import sequence_files
 from pipeline.inspection import inspect as inspect_file
-from pipeline.licence import Licences, read_licence_table
 from pipeline.logs import set_up_log
-from pipeline.opening import Opening, open_pipeline, prepare
+from pipeline.opening import open_pipeline
 from pipeline.options import (
     bank_option,
     common_options,
@@ -35,16 +31,13 @@ from pipeline.options import (
     ingest_options,
     log_options,
     option,
-    resolve_settings,
     score_options,
     source_path,
     sources_argument,
     transfer_option,
 )
-from pipeline.plan import Plan, plan_intake, plan_stage
 from pipeline.records import Transfer
 from pipeline.run import Pipeline
-from pipeline.sources import Discovery, discover
 from pipeline.upkeep import compact, merge, verify
 from pipeline.versions import versions
 
@@ -80,7 +73,7 @@ def commands() -> None:
 @click.pass_context
 def ingest(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -> None:
     """Find HDR files below SOURCES, verify and register them, and draw the patch windows."""
-    _take_in(context, "ingest", sources, Pipeline.ingest)
+    take_in(context, "ingest", sources, Pipeline.ingest)
 
 
 @commands.command("simulate-ldr")
@@ -89,7 +82,7 @@ def ingest(context: click.Context, /, sources: tuple[Path, ...], **_options: Any
 @click.pass_context
 def simulate_ldr(context: click.Context, /, **_options: Any) -> None:
     """Draw a virtual camera for every patch and resolve its exposure against the pixels."""
-    _do_stage(context, "simulate-ldr", Pipeline.simulate)
+    do_stage(context, "simulate-ldr", Pipeline.simulate)
 
 
 @commands.command()
@@ -102,7 +95,7 @@ def score(context: click.Context, /, **_options: Any) -> None:
 
     Another threshold later labels all patches anew without touching a pixel.
     """
-    _do_stage(context, "score", Pipeline.score)
+    do_stage(context, "score", Pipeline.score)
 
 
 @commands.command()
@@ -117,7 +110,7 @@ def export(context: click.Context, /, **_options: Any) -> None:
     truncated or of another recipe is written, and files of patches that are no longer kept are removed.
     """
     destination = destination_of(context)
-    _do_stage(context, "export", lambda pipeline: pipeline.export(destination))
+    do_stage(context, "export", lambda pipeline: pipeline.export(destination))
 
 
 @commands.command()
@@ -131,7 +124,7 @@ def export(context: click.Context, /, **_options: Any) -> None:
 def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -> None:
     """Do all four stages in one pass over SOURCES."""
     destination = destination_of(context)
-    _take_in(context, "run", sources, lambda bank, files, licences: bank.everything(files, licences, destination))
+    take_in(context, "run", sources, lambda bank, files, licences: bank.everything(files, licences, destination))
 
 
 @commands.command()
@@ -164,8 +157,8 @@ def status(bank: Storage, as_json: bool) -> None:
 def failures(context: click.Context, /, retry: str | None, **_options: Any) -> None:
     """List the sources that were rejected, with their reasons and what can be done."""
     if retry is not None:
-        with open_pipeline(_prepare(context)) as pipeline:
-            _finish(pipeline, pipeline.retry(retry or None), judged=True)
+        with open_pipeline(prepare_for(context)) as pipeline:
+            finish(pipeline, pipeline.retry(retry or None), judged=True)
         return
     lines = bank_status.failure_lines(BankReader(context.params["bank"]).sources())
     for line in lines or ["no source was rejected"]:
@@ -201,89 +194,6 @@ def demo(directory: Path, workers: int | None, verbose: bool, log_json: bool) ->
 
 for upkeep in (verify, compact, merge):
     commands.add_command(upkeep)
-
-
-def _take_in(
-    context: click.Context,
-    command: Literal["ingest", "run"],
-    sources: tuple[Path, ...],
-    do: Callable[[Pipeline, Sequence[Path], Licences], Report],
-) -> None:
-    """Do a command on the sources below some paths, or tell what it would do."""
-    files, licences = _discover(sources).files, _licences(context)
-    opening = _prepare(context, create=True)
-    if context.params["dry_run"]:
-        bank = None if opening.stored is None else opening.bank
-        _print_plan(plan_intake(command, bank, opening.settings, files))
-        return
-    with open_pipeline(opening) as pipeline:
-        _finish(pipeline, do(pipeline, files, licences), judged=True)
-
-
-def _do_stage(
-    context: click.Context, command: Literal["simulate-ldr", "score", "export"], do: Callable[[Pipeline], Report]
-) -> None:
-    """Do a stage on what is in the bank, or tell what it would do."""
-    opening = _prepare(context)
-    if context.params["dry_run"]:
-        _print_plan(plan_stage(command, opening.bank, opening.settings))
-        return
-    with open_pipeline(opening) as pipeline:
-        _finish(pipeline, do(pipeline))
-
-
-def _print_plan(plan: Plan) -> None:
-    for line in forecast_lines(plan):
-        click.echo(line)
-
-
-def _discover(sources: tuple[Path, ...]) -> Discovery:
-    discovery = discover(sources, READABLE, NAMED_ONLY)
-    if discovery.ignored:
-        kinds = ", ".join(f"{suffix}: {count}" for suffix, count in sorted(discovery.ignored.items()))
-        click.echo(f"ignored {_count(discovery.ignored.total(), 'file')} of unknown type ({kinds})", err=True)
-    return discovery
-
-
-def _prepare(context: click.Context, create: bool = False) -> Opening:
-    set_up_log(context.params["verbose"], context.params["log_json"])
-    bank: Storage = context.params["bank"]
-    return prepare(bank, lambda stored: resolve_settings(context, stored), create)
-
-
-def _licences(context: click.Context) -> Licences:
-    table: Path | None = context.params["licence_table"]
-    return Licences({} if table is None else read_licence_table(table), context.params["licence"])
-
-
-def _finish(pipeline: Pipeline, report: Report, judged: bool = False) -> None:
-    """Print the summary of a command and end with the exit status that its failures ask for.
-
-    `judged` commands take in sources, and count those that were rejected.
-    """
-    writer = pipeline.writer
-    pipeline.describe()
-    counts = bank_status.count(writer.sources, writer.patches)
-    for line in bank_status.summarize(counts, writer.storage.total()):
-        click.echo(line)
-    for line in report.lines:
-        click.echo(line)
-    if report.patches:
-        rate = report.patches / max(report.seconds, 1e-9)
-        click.echo(f"this run     {report.patches} patches in {report.seconds:.1f} s, {rate:.1f} a second")
-    if report.failures:
-        click.echo(
-            f"{_count(len(report.failures), 'task')} failed, see above; repeat the command to do them again", err=True
-        )
-        sys.exit(1)
-    rejected = pipeline.intake.rejected() if judged else 0
-    if rejected > pipeline.settings.run.allowed_failures(len(pipeline.intake.named)):
-        click.echo(f"{_count(rejected, 'source')} rejected; hdrprep failures lists them with their reasons", err=True)
-        sys.exit(3)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -36,6 +36,15 @@ class Report:
     seconds: float = 0.0
     lines: list[str] = field(default_factory=list)
 
+    def count(self, outcome: work.Outcome, name: str) -> None:
+        """Count in what became of one task, and log it."""
+        self.patches += outcome.patches
+        if outcome.reason is not None:
+            self.failures.append(outcome)
+            log.warning("%s: %s", outcome.path, outcome.reason)
+        else:
+            log.info("%s, %d patches", name, outcome.patches)
+
     def add(self, other: Report) -> None:
         """Count in what another stage did; a patch that went through several stages is counted by its last."""
         self.patches = other.patches or self.patches
@@ -89,12 +98,7 @@ class Driver:
             with bar:
                 for task, outcome in self.workers.map(function, placed, failed):
                     bar.update(task.patches)
-                    report.patches += outcome.patches
-                    if outcome.reason is not None:
-                        report.failures.append(outcome)
-                        log.warning("%s: %s", outcome.path, outcome.reason)
-                    else:
-                        log.info("%s: %s, %d patches", outcome.path or task.name, title, outcome.patches)
+                    report.count(outcome, f"{outcome.path or task.name}: {title}")
                     if time.monotonic() > fold_at:
                         fold_at = _timed(fold)
         finally:

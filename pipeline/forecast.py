@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from math import ceil, floor
 
+from pipeline.observation import Sample, Seconds
 from pipeline.plan import Intake, Job, Plan
-from pipeline.sample import Sample, Seconds
 from pipeline.status import format_bytes
 
 NAMED = 3  # sources that are named with a reason, at most

@@ -48,11 +48,7 @@ class Intake:
         title = "score" if also_score else "ingest"
         count = self.settings.crops.patches
         tasks = [Task((found, self.settings, also_score), str(found.path), count) for found in new]
-
-        def crashed(place: work.Place, task: Task, message: str) -> work.Outcome:
-            return work.reject_source(place, task.arguments[1], message)
-
-        report = self.driver.collect(title, work.ingest_source, tasks, count * len(tasks), crashed)
+        report = self.driver.collect(title, work.ingest_source, tasks, count * len(tasks), _reject_crashed)
         frames = list(self._missing_frames(also_score))
         total = sum(task.patches for task in frames)
         # The tables are cleared of rejected sources before anything else can fail.
@@ -135,6 +131,11 @@ class Intake:
             row["nonfinite_pixels"] = counted.get("frame_nonfinite_pixels_max_sum")
             row["negative_pixels"] = counted.get("frame_negative_pixels_max_sum")
         self.writer.replace_sources(pa.Table.from_pylist(rows, schema=self.writer.sources.schema))
+
+
+def _reject_crashed(place: work.Place, task: Task, message: str) -> work.Outcome:
+    """Commit a source whose worker died, or that could not be worked on, as rejected."""
+    return work.reject_source(place, task.arguments[1], message)
 
 
 def _with_licence(found: Found, licences: Licences) -> Found:

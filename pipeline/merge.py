@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import shardwork
-from pipeline.bank import BankReader, PatchArrays, Storage, plan_shards
+from pipeline.bank import BankReader, PatchArrays, ShardPlan, Storage, plan_shards
 from pipeline.bank.lock import refuse_writers
 from pipeline.bank.writer import merge_patches, merge_sources, read_folded
 from pipeline.config import Layer, check_against_bank, resolve
@@ -29,6 +29,9 @@ _VARYING = {"row", "clipped_values", "score", "verdict", "verdict_reason"}
 _MEASURED = ("score_saturated", "clip_fraction")  # the further down a patch is, the more complete is its row
 # Of two rows of one source: where it lies, and what is counted or decided when all of it is there.
 _OF_A_PLACE = {"path", "also_at", "licence", "attribution", "nonfinite_pixels", "negative_pixels", "group", "split"}
+
+
+Held = dict[int, tuple[int, Row]]  # patch_id -> which bank has its pixels, and its `row` and `clipped_values` there
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +141,7 @@ def copy_pixels(parts: Sequence[Part], driver: Driver) -> Report:
     writer = driver.writer
     patches = writer.patches
     held = _held(parts)
-    pending = [
-        position
-        for position, (patch_id, verdict, row) in enumerate(
-            zip(*(patches[name].to_pylist() for name in ("patch_id", "verdict", "row")), strict=True)
-        )
-        if row is None and verdict == "kept" and patch_id in held
-    ]
+    pending = _to_copy(patches, held)
     exported = patches["row"].drop_null().to_numpy()
     if not pending and not PatchArrays.exist(writer.storage):
         return Report()
@@ -154,20 +151,28 @@ def copy_pixels(parts: Sequence[Part], driver: Driver) -> Report:
     plans = plan_shards(exported, pending, arrays.shard_rows)
     last = max([-1, *exported.tolist(), *(row for plan in plans for row in plan.rows)])
     arrays.resize(max(last + 1, int(arrays.hdr.shape[0])))
-    banks = [part.bank for part in parts]
-
-    def tasks() -> Iterator[Task]:
-        for plan in plans:
-            rows = patches.take(pa.array(plan.positions)).to_pylist()
-            copies = [
-                (held[row["patch_id"]][0], row | held[row["patch_id"]][1], target)
-                for row, target in zip(rows, plan.rows, strict=True)
-            ]
-            yield Task((banks, copies), f"shard {plan.rows[0] // arrays.shard_rows}", len(copies))
-
-    report = driver.collect("merge", shardwork.copy_patches, tasks(), len(pending))
+    tasks = _copies(plans, patches, [part.bank for part in parts], held)
+    report = driver.collect("merge", shardwork.copy_patches, tasks, len(pending))
     arrays.resize(last + 1)
     return report
+
+
+def _to_copy(patches: pa.Table, held: Held) -> list[int]:
+    """Return the positions of the kept patches without pixels that another bank holds."""
+    missing = pc.and_(pc.fill_null(pc.equal(patches["verdict"], "kept"), False), pc.is_null(patches["row"]))
+    there = pc.is_in(patches["patch_id"], value_set=pa.array(held, pa.int64()))
+    return [int(position) for position in pc.indices_nonzero(pc.and_(missing, there)).to_pylist()]
+
+
+def _copies(plans: Sequence[ShardPlan], patches: pa.Table, banks: Sequence[Storage], held: Held) -> Iterator[Task]:
+    """Yield the work on each shard."""
+    for plan in plans:
+        rows = patches.take(pa.array(plan.positions)).to_pylist()
+        places = [held[row["patch_id"]] for row in rows]
+        copies = [
+            (number, row | lying, target) for row, (number, lying), target in zip(rows, places, plan.rows, strict=True)
+        ]
+        yield Task((banks, copies), f"row {plan.rows[0]}", len(copies))
 
 
 def other_versions(parts: Sequence[Part], ours: Mapping[str, str]) -> list[str]:
@@ -180,9 +185,9 @@ def other_versions(parts: Sequence[Part], ours: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _held(parts: Sequence[Part]) -> dict[int, tuple[int, Row]]:
+def _held(parts: Sequence[Part]) -> Held:
     """Return of each patch which bank holds its pixels, the first one, and where: its `row` and `clipped_values`."""
-    held: dict[int, tuple[int, Row]] = {}
+    held: Held = {}
     for number, part in enumerate(parts):
         exported = part.patches.filter(pc.is_valid(part.patches["row"])).select(["patch_id", "row", "clipped_values"])
         for row in exported.to_pylist():

@@ -22,9 +22,10 @@ from pipeline.errors import SourceError, describe
 from pipeline.frames import probe
 from pipeline.frames.sequence import sequence_files
 from pipeline.identification import Identified, identify_sources
+from pipeline.observation import Sample, Seconds, Unit
 from pipeline.remote import access, path_of
 from pipeline.rows import Found, Row, relabel, source_row, used_frames
-from pipeline.sample import Sample, Seconds, Stage, Unit, measure
+from pipeline.sample import Stage, measure
 
 Command = Literal["ingest", "simulate-ldr", "score", "export", "run"]
 T = TypeVar("T")

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.bank import BankReader, PatchArrays, Storage, commit_key, write_commit
 from pipeline.bank.arrays import to_half
-from pipeline.bank.shards import StoredShard, read_shard, replace_shard
+from pipeline.bank.shards import Examined, StoredShard, read_shard, replace_shard
 from pipeline.camera import render
 from pipeline.config import Settings
 from pipeline.errors import BankDamaged, SourceError
@@ -39,18 +39,6 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
-    """What was found in a shard: see `StoredShard`."""
-
-    rows: range
-    ids: npt.NDArray[np.int64]
-    ids_fault: str | None
-    faults: Mapping[int, str]
-    at_limit: npt.NDArray[np.int64]
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Compared:
     """What came of comparing patches with their source: `differences` by patch_id, or why there was no comparing."""
 
@@ -62,8 +50,7 @@ class Compared:
 def examine_shard(bank: Storage, shard: int) -> Examined:
     """Check every stored byte of a shard."""
     single_threaded()
-    stored = read_shard(bank, shard)
-    return Examined(stored.rows, stored.ids, stored.ids_fault, stored.faults, stored.at_limit, stored.bytes)
+    return read_shard(bank, shard).found
 
 
 def compare_patches(place: Place, source: Row, rows: Sequence[Row], settings: Settings) -> Compared:
@@ -90,7 +77,7 @@ def mend_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], da
     """
     single_threaded()
     stored = read_shard(place.turn.bank, rows[0]["row"] // PatchArrays(place.turn.bank).shard_rows)
-    damaged = damaged | frozenset(stored.faults)
+    damaged = damaged | frozenset(stored.found.faults)
     pairs = {row["row"]: Pair(row["patch_id"], *stored.pair(row["row"])) for row in rows if row["row"] not in damaged}
     done, reasons = list[Row](), list[str]()
     for source_id, group in groupby((row for row in rows if row["row"] in damaged), key=lambda row: row["source_id"]):
@@ -156,7 +143,7 @@ def copy_patches(place: Place, banks: Sequence[Storage], copies: Sequence[tuple[
 
 def _intact(stored: StoredShard, row: int, patch_id: int) -> Pair:
     """Return what is stored of a patch. Raises BankDamaged where it is not that patch, or not intact."""
-    if row in stored.faults or stored.ids[row - stored.rows.start] != patch_id:
+    if row in stored.found.faults or stored.found.ids[row - stored.found.rows.start] != patch_id:
         raise BankDamaged(f"patch {patch_id} (row {row}) is damaged; run hdrprep verify --repair first")
     return Pair(patch_id, *stored.pair(row))
 

@@ -19,6 +19,7 @@ from pipeline.bank.schema import table_key
 from pipeline.bank.writer import read_folded
 from pipeline.compact import compact as compact_bank
 from pipeline.errors import BankDamaged, BankLocked, UsageError
+from pipeline.execution import prepare_for
 from pipeline.logs import log, set_up_log
 from pipeline.merge import Part, check_equal, check_places, copy_pixels, open_part, other_versions, unite
 from pipeline.opening import Opening, changed_versions, open_pipeline, prepare
@@ -56,7 +57,7 @@ def verify(
 
     Damage is named by patch or by file, a line each. Exit status: 0 none, 1 some (after --repair: some is left).
     """
-    opening = _prepare(context, bank)
+    opening = prepare_for(context)
     share = _read_sample(sample) if deep else None
     if not repair:
         audit = _verify(opening, share)
@@ -76,7 +77,7 @@ def compact(context: click.Context, /, bank: Storage, **_options: Any) -> None:
 
     Training that is under way on the bank ends when it meets a patch that has moved, and resumes when started again.
     """
-    with open_pipeline(_prepare(context, bank)) as pipeline:
+    with open_pipeline(prepare_for(context)) as pipeline:
         done = compact_bank(pipeline.driver)
         pipeline.describe()
     for when, patches, size in zip(("before", "after"), done.patches, done.bytes, strict=True):
@@ -115,11 +116,6 @@ def _prepare_merge(context: click.Context, bank: Storage, parts: Sequence[Part])
     """Return how the bank that others go into is opened: as it is, or made as the first of them was."""
     opening = prepare(bank, lambda stored: resolve_settings(context, stored or parts[0].config), create=True)
     return opening if opening.stored else replace(opening, made_with=parts[0].attributes["versions"])
-
-
-def _prepare(context: click.Context, bank: Storage) -> Opening:
-    set_up_log(context.params["verbose"], context.params["log_json"])
-    return prepare(bank, lambda stored: resolve_settings(context, stored))
 
 
 def _verify(opening: Opening, share: float | int | None) -> Audit:

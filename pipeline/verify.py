@@ -23,6 +23,7 @@ from pipeline.bank.arrays import NO_PATCH
 from pipeline.bank.check import Files, metadata_faults, sort_files, stored_rows, table_faults
 from pipeline.bank.commits import TURNS, list_commits
 from pipeline.bank.schema import table_key
+from pipeline.bank.shards import Examined
 from pipeline.config import Settings
 from pipeline.invariants import (
     PatchFault,
@@ -177,13 +178,13 @@ def audit_arrays(audit: Audit, bank: Storage, workers: Workers) -> None:
     audit.seconds += time.monotonic() - start
 
 
-def _examine(bank: Storage, arrays: PatchArrays, workers: Workers) -> Iterator[shardwork.Examined]:
+def _examine(bank: Storage, arrays: PatchArrays, workers: Workers) -> Iterator[Examined]:
     size, total = arrays.shard_rows, int(arrays.hdr.shape[0])
 
-    def crashed(task: Task, message: str) -> shardwork.Examined:
+    def crashed(task: Task, message: str) -> Examined:
         rows = range(task.arguments[1] * size, min((task.arguments[1] + 1) * size, total))
         none = np.full(len(rows), NO_PATCH, np.int64)
-        return shardwork.Examined(rows, none, message, dict.fromkeys(rows, message), none * 0, 0)
+        return Examined(rows, none, message, dict.fromkeys(rows, message), none * 0, 0)
 
     tasks = (Task((bank, shard), f"shard {shard}", size) for shard in range(arrays.shards))
     with tqdm(total=arrays.shards, desc="verify", unit=" shards", disable=None, leave=False) as bar:

@@ -2,6 +2,7 @@
 
 schema    columns and format version
 files     atomic replacement of a file
+durable   Zarr's store in a directory, each file on the disk before it has its name
 storage   where a bank lies: a directory, or a place behind a URL
 lock      the right to write, held by one process
 commits   one file of finished rows per unit of work, written by workers in a turn

@@ -28,8 +28,8 @@ _HALF_MAX = np.float16(HALF_MAX).view(np.uint16)
 
 
 @dataclass(frozen=True, slots=True)
-class StoredShard:
-    """What is stored of the `rows` of one shard.
+class Examined:
+    """What was found in the `rows` of one shard.
 
     `ids` (n,) int64 is what patch_id says, NO_PATCH where a row holds none; all of them where `ids_fault` tells that it
     cannot be read. `faults` says of a row why its pixels cannot be used, `at_limit` (n,) int64 how many values of hdr
@@ -42,6 +42,13 @@ class StoredShard:
     faults: Mapping[int, str]
     at_limit: npt.NDArray[np.int64]
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredShard:
+    """All that is stored of a shard, and what was `found` in it."""
+
+    found: Examined
     _arrays: PatchArrays = field(repr=False)
 
     def pair(self, row: int) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
@@ -76,7 +83,7 @@ def read_shard(bank: Storage, shard: int) -> StoredShard:
     ids_fault = None if ids is not None else f"{key} {missing or 'does not match its checksum'}"
     stored = np.full(len(rows), NO_PATCH, np.int64) if ids is None else ids[: len(rows)]
     total = len(data) + sum(map(len, contents.values()))
-    return StoredShard(rows, stored, ids_fault, faults, at_limit, total, arrays)
+    return StoredShard(Examined(rows, stored, ids_fault, faults, at_limit, total), arrays)
 
 
 def replace_shard(

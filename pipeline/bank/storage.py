@@ -6,19 +6,18 @@ by write beside, fsync and rename in a directory, by one PUT on an object store.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import zarr.abc.store
-from zarr.core.buffer import Buffer
-from zarr.storage import FsspecStore, LocalStore
+from zarr.storage import FsspecStore
 
+from pipeline.bank.durable import DurableStore, writing_of
 from pipeline.bank.files import replace_file
 from pipeline.errors import BankError
 from pipeline.remote import access, filesystem, is_url
@@ -108,7 +107,7 @@ class LocalStorage(Storage):
 
     def write(self, key: str, data: bytes) -> None:
         """Make or replace a file by one rename."""
-        replace_file(self.path / key, _writing(data), self._beside)
+        replace_file(self.path / key, writing_of(data), self._beside)
 
     def delete(self, key: str) -> None:
         """Remove a file if it is there."""
@@ -136,7 +135,7 @@ class LocalStorage(Storage):
 
     def zarr(self, read_only: bool = True) -> zarr.abc.store.Store:
         """Return the bank as a store of Zarr whose files are on the disk once they are written."""
-        return _DurableStore(self.path, self._beside, read_only=read_only)
+        return DurableStore(self.path, self._beside, read_only=read_only)
 
     def by_way_of(self, folder: str) -> Storage:
         """Return the directory for writing by way of a folder of it, which the caller makes."""
@@ -276,38 +275,3 @@ def writing(storage: Storage) -> Iterator[None]:
         yield
     except OSError as error:
         raise BankError(f"the bank {storage} cannot be written ({error.strerror or error})") from error
-
-
-class _DurableStore(LocalStore):
-    """Zarr's store in a directory, with each file brought to the disk before it has its name.
-
-    What is committed about a shard must not outlive it in a power cut. Files are filled in the folder `beside`.
-    """
-
-    def __init__(self, root: Path, beside: Path | None, *, read_only: bool = False) -> None:
-        super().__init__(root, read_only=read_only)
-        self._beside = beside
-
-    def with_read_only(self, read_only: bool = False) -> Self:
-        """Return the same store, or one that only reads."""
-        return type(self)(self.root, self._beside, read_only=read_only)
-
-    def set_sync(self, key: str, value: Buffer) -> None:
-        """Write a file."""
-        self._check_writable()
-        replace_file(self.root / key, _writing(value.as_buffer_like()), self._beside)
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Write a file."""
-        if not self._is_open:
-            await self._open()
-        await asyncio.to_thread(self.set_sync, key, value)
-
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        """Write a file that is not there; a bank has one writer, nobody else makes it meanwhile."""
-        if not await self.exists(key):
-            await self.set(key, value)
-
-
-def _writing(data: Any) -> Callable[[Path], object]:
-    return lambda beside: beside.write_bytes(data)

@@ -10,7 +10,7 @@ import torch
 
 from model.checkpoint import RunState, save_weights
 from model.config import TrainSettings
-from model.data import SamplerState
+from model.order import SamplerState
 from model.unet import Architecture, MaskedUNet
 from tests.model.toy_bank import make_bank, sources_on
 

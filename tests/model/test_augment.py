@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from model.augment import AugmentedBank, mirror, rephotograph
-from model.data import BankDataset, Draw, Pair, split_bank
+from model.data import BankDataset, Pair, split_bank
+from model.order import Draw
 from pipeline.bank import BankReader
 from pipeline.camera import CameraSettings, response
 from pipeline.errors import BankDamaged

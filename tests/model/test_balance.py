@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.balance import BalancedOrder
-from model.data import Batches, PatchIndex, split_bank
+from model.data import PatchIndex, split_bank
+from model.order import Batches
 from pipeline.bank import BankReader
 from tests.model.toy_bank import make_bank, sources_on
 

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from model.data import (
     BankDataset,
     Batch,
-    Batches,
-    Draw,
-    Order,
-    PatchIndex,
     Sides,
     collate,
     make_loader,
-    one_pass,
     split_bank,
     start_reading,
     to_example,
 )
+from model.order import Batches, Draw, Order, one_pass
 from pipeline.bank import BankReader
 from pipeline.errors import BankDamaged, BankError
 from tests.model.toy_bank import make_bank, picture, sources_on
@@ -36,10 +29,6 @@ from tests.model.toy_bank import make_bank, picture, sources_on
 
 def split(bank: Path, at_most: int = 99) -> Sides:
     return split_bank(BankReader(bank), at_most)
-
-
-def index(length: int) -> PatchIndex:
-    return PatchIndex(np.arange(length), np.arange(length), "fingerprint", np.zeros(length, np.int64))
 
 
 def test_no_source_is_on_both_sides(bank: Path) -> None:
@@ -185,40 +174,3 @@ def test_processes_read_what_this_one_reads(bank: Path) -> None:
     )
     assert [b.patch_ids for b in here] == [b.patch_ids for b in there]
     assert all(torch.equal(a.hdr, b.hdr) and torch.equal(a.ldr, b.ldr) for a, b in zip(here, there, strict=True))
-
-
-def test_an_epoch_takes_every_patch_once_in_another_order() -> None:
-    order = Order(3, index(10))
-    first, second = order.permutation(0).tolist(), order.permutation(1).tolist()
-    assert sorted(first) == sorted(second) == list(range(10))
-    assert first != second
-    assert first != Order(4, index(10)).permutation(0).tolist()
-    assert first == Order(3, index(10)).permutation(0).tolist()
-
-
-@given(length=st.integers(1, 12), batch=st.integers(1, 9), stop=st.integers(0, 12), seed=st.integers(0, 2**63 - 1))
-def test_a_resumed_order_is_the_uninterrupted_one(length: int, batch: int, stop: int, seed: int) -> None:
-    order = Order(seed, index(length))
-    whole = list(Batches(order, batch, 0, 12))
-    state = order.state(stop * batch)
-    taken = Order(state.seed, index(length)).taken(state)
-    assert taken == stop * batch
-    assert list(Batches(order, batch, 0, stop)) + list(Batches(order, batch, taken // batch, 12)) == whole
-
-
-@given(length=st.integers(1, 12), batch=st.integers(1, 9))
-def test_batches_are_full_and_span_passes(length: int, batch: int) -> None:
-    order = Order(0, index(length))
-    batches = list(Batches(order, batch, 0, length))  # `batch` passes in all
-    assert {len(b) for b in batches} == {batch}
-    assert [draw.number for b in batches for draw in b] == list(range(length * batch))
-    assert [draw.place for b in batches for draw in b] == [
-        i for epoch in range(batch) for i in order.permutation(epoch).tolist()
-    ]
-
-
-def test_another_index_is_refused() -> None:
-    state = Order(0, index(5)).state(7)
-    assert (state.epoch, state.position) == (1, 2)
-    with pytest.raises(BankError, match="not those the run was started with"):
-        Order(0, replace(index(5), fingerprint="another")).taken(state)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.data import Draw
 from model.errors import PictureError
 from model.holes import DrawnHoles
 from model.inpainting import Holed, HoledBatch, HoledPhotographs, collate_holed, fill_colour, to_holed_example
+from model.order import Draw
 from model.photographs import Photographs, index_of, survey
 from model.unet import IMAGENET
 from tests.model.photo_folder import make_photographs

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from model.data import Draw
 from model.errors import PictureError
+from model.order import Draw
 from model.photographs import TRIES, Photographs, cut, index_of, split_names, survey
 from tests.model.photo_folder import make_photographs, picture
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from model.data import Draw, Pair
+from model.data import Pair
 from model.errors import PictureError
+from model.order import Draw
 from model.photographs import Photographs, index_of, survey
 from model.pretraining import SimulatedHdr, is_unsaturated, linearise, simulate
 from pipeline.camera import CameraSettings, response

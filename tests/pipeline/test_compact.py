@@ -249,7 +249,7 @@ def test_a_patch_that_has_moved_is_refused_by_its_old_row(loose: Path, compacted
 def test_a_row_that_changes_hands_loses_its_id_before_its_pixels(loose: Path, tmp_path: Path) -> None:
     bank = open_storage(shutil.copytree(loose, tmp_path / "bank.zarr"))
     stored, states = read_shard(bank, 0), list[list[int]]()
-    hdr, ldr = (np.stack(arrays) for arrays in zip(*(stored.pair(row) for row in stored.rows), strict=True))
+    hdr, ldr = (np.stack(arrays) for arrays in zip(*(stored.pair(row) for row in stored.found.rows), strict=True))
     write = bank.write
 
     def watch(key: str, data: bytes) -> None:
@@ -258,7 +258,7 @@ def test_a_row_that_changes_hands_loses_its_id_before_its_pixels(loose: Path, tm
         write(key, data)
 
     bank.write = watch  # type: ignore[method-assign]
-    ids = stored.ids.tolist()
+    ids = stored.found.ids.tolist()
     replace_shard(bank, [0, 1, 2, 3], hdr, ldr, [ids[0], 77, ids[2], 78])
     assert states == [[ids[0], -1, ids[2], -1]]
     assert np.asarray(PatchArrays(bank).patch_id[:4]).tolist() == [ids[0], 77, ids[2], 78]

@@ -8,8 +8,9 @@ import pytest
 
 from pipeline.config import Settings, resolve
 from pipeline.forecast import forecast, forecast_lines
+from pipeline.observation import Observation, Sample, Seconds, Unit
 from pipeline.plan import Intake, Job, Plan
-from pipeline.sample import Observation, Sample, Seconds, Stage, Unit
+from pipeline.sample import Stage
 
 
 def planned(settings: Settings, stages: tuple[Stage, ...] = ("window", "simulate", "score", "export")) -> Plan:

@@ -66,7 +66,7 @@ def test_a_row_is_at_fault_where_zarr_does_not_give_its_pixels(
     bank.write(key, bytes(damage(bytearray(intact))))
     try:
         for shard in (0, 1):
-            found = read_shard(bank, shard)
+            found = read_shard(bank, shard).found
             assert {row for row in found.rows if not zarr_reads(bank, pixels, row)} == set(found.faults)
     finally:
         bank.write(key, intact)
@@ -83,17 +83,18 @@ def _flip(position: int, bit: int) -> Callable[[bytearray], bytearray]:
 def test_what_is_read_is_what_was_written(stored: tuple[Storage, Pixels]) -> None:
     bank, (hdr, ldr) = stored
     for shard in (0, 1):
-        found = read_shard(bank, shard)
+        stored_shard = read_shard(bank, shard)
+        found = stored_shard.found
         assert not found.faults
         assert found.ids.tolist() == [100 + row for row in found.rows]
         for row in found.rows:
-            np.testing.assert_array_equal(found.pair(row)[0], hdr[row])
-            np.testing.assert_array_equal(found.pair(row)[1], ldr[row])
+            np.testing.assert_array_equal(stored_shard.pair(row)[0], hdr[row])
+            np.testing.assert_array_equal(stored_shard.pair(row)[1], ldr[row])
 
 
 def test_rows_that_hold_no_patch_are_told(tmp_path: Path) -> None:
     bank, _ = make(tmp_path / "bank.zarr", "none", (0, 2))
-    first, second = read_shard(bank, 0), read_shard(bank, 1)
+    first, second = read_shard(bank, 0).found, read_shard(bank, 1).found
     assert first.ids.tolist() == [100, -1, 102, -1]
     assert set(first.faults) == {1, 3}
     assert set(second.faults) == {4, 5}
