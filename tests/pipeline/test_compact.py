@@ -162,7 +162,7 @@ def test_a_damaged_patch_is_neither_moved_nor_lost(loose: Path, hdrprep: Command
 KILLED = """
 import os, signal, sys
 from pipeline import cli
-from pipeline.bank import files, storage
+from pipeline.bank import durable, files, storage
 left = int(sys.argv[1])
 before = files.replace_file
 def replace_file(path, *how):
@@ -172,7 +172,7 @@ def replace_file(path, *how):
         if left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
     before(path, *how)
-storage.replace_file = replace_file
+storage.replace_file = durable.replace_file = replace_file
 from pipeline import workers
 workers._local_cluster = lambda count: workers._thread_of_this_process()
 cli.main(["compact", "--bank", sys.argv[2], "--workers", "1"])
