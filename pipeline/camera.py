@@ -16,7 +16,9 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline.noise import noise_state
 from pipeline.records import ByteImage, Camera, FloatImage, Recipe, Window, derive_seed, generator
+from pipeline.sensor import code_table, expose_rows, order_statistic, quantise
 
 RADIANCE_FLOOR, RADIANCE_CEILING = 1e-5, 1e5  # of the scene, before exposure (Eilertsen et al. 2017, published tool)
 TRUTH_FLOOR, TRUTH_CEILING = 1e-5, 1e10  # of the ground truth, in units of the clipping level (the same)
@@ -149,30 +151,21 @@ def resolve_exposure(patch: FloatImage, clip_fraction: float) -> float:
     The quantile is exact: the smallest value that at least this share of the (S, S, 3) values does not exceed. The
     public tool takes it from a histogram of 256 bins, one of which swallows the whole scene when a sun is in it.
     """
-    values = patch.ravel()
-    index = min(max(int(np.ceil(clip_fraction * values.size)) - 1, 0), values.size - 1)
-    return 1.0 / float(np.partition(values, index)[index])
+    index = min(max(int(np.ceil(clip_fraction * patch.size)) - 1, 0), patch.size - 1)
+    return 1.0 / order_statistic(np.ascontiguousarray(patch), index)
 
 
 def expose(patch: FloatImage, camera: Camera) -> FloatImage:
     """Return what the sensor is offered, (S, S, 3): scaled, noisy, hue and saturation changed. The ground truth."""
-    hdr = patch * np.float32(camera.exposure)
-    if camera.noise_sigma > 0:
-        noise = generator(camera.seed).standard_normal(hdr.shape, dtype=np.float32)
-        hdr += noise * np.float32(camera.noise_sigma)
-        np.maximum(hdr, 0.0, out=hdr)
-    hdr = _shift_colour(hdr, camera.hue_shift, camera.saturation_shift)
-    return np.clip(hdr, np.float32(TRUTH_FLOOR), np.float32(TRUTH_CEILING), out=hdr)
-
-
-def _shift_colour(hdr: FloatImage, hue_shift: float, saturation_shift: float) -> FloatImage:
-    """Shift hue (degrees, modulo 360) and HSV saturation (kept in [0, 1]) in the square-root domain."""
-    # OpenCV's way back from HSV gives negative values for a saturation above 1, hence the clip.
-    hsv = cv2.cvtColor(np.sqrt(hdr), cv2.COLOR_RGB2HSV)
-    hsv[..., 0] = np.mod(hsv[..., 0] + np.float32(hue_shift), np.float32(360.0))
-    hsv[..., 1] = np.clip(hsv[..., 1] + np.float32(saturation_shift), 0.0, 1.0)
-    root = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    return np.square(root, dtype=np.float32)
+    patch = np.ascontiguousarray(patch)
+    hdr = np.empty(patch.shape, np.float32)
+    lines = (len(patch), -1)
+    sextants = np.float32(camera.hue_shift / 60.0)
+    limits = np.float32(TRUTH_FLOOR), np.float32(TRUTH_CEILING)
+    noise = np.float32(camera.noise_sigma), noise_state(camera.seed)
+    colour = sextants, np.float32(camera.saturation_shift)
+    expose_rows(patch.reshape(lines), np.float32(camera.exposure), *noise, *colour, limits, hdr.reshape(lines))
+    return hdr
 
 
 def response(hdr: FloatImage, n: float, sigma: float) -> FloatImage:
@@ -195,8 +188,8 @@ class Photograph:
 
 def photograph(hdr: FloatImage, camera: Camera) -> Photograph:
     """Photograph the ground truth: camera curve, clip at 1, 8 bits, JPEG."""
-    encoded = response(hdr, camera.curve_n, camera.curve_sigma)
-    ldr = np.floor(encoded * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
+    ldr = np.empty(hdr.shape, np.uint8)
+    quantise(np.ascontiguousarray(hdr).reshape(-1), *code_table(camera.curve_n, camera.curve_sigma), ldr.reshape(-1))
     if camera.jpeg_quality == 0:
         return Photograph(ldr, None)
     jpeg = encode_jpeg(ldr, camera.jpeg_quality)

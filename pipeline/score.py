@@ -7,13 +7,18 @@ after JPEG. M (S, S, 3) in [0, 1]: 1 well exposed, 0 saturated.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.compiled import compiled
+from pipeline.detail import detail_layer, weighted_gradient
 from pipeline.records import ByteImage, FloatImage, Verdict
+
+_ONE = np.float32(1)
 
 
 class ScoreSettings(BaseModel):
@@ -43,23 +48,13 @@ class Score:
 
 def well_exposed_mask(ldr: ByteImage, alpha: float = 0.96) -> FloatImage:
     """Return M = beta(T) = clip((1 - T) / (1 - alpha), 0, 1) per channel (Santos et al. 2020, Fig. 2)."""
-    # T has 256 values: a table gives the same numbers as the formula, faster.
-    levels = np.clip((1.0 - np.arange(256) / 255.0) / (1.0 - alpha), 0.0, 1.0).astype(np.float32)
-    return levels[ldr]
+    return mask_levels(alpha)[ldr]
 
 
-def detail_layer(hdr: FloatImage, sigma_color: float = 100.0, sigma_space: float = 10.0) -> FloatImage:
-    """Return D = L - bilateral(L), (S, S), of L = log(gray(H) + 1) (Durand and Dorsey 2002; Algorithm 1)."""
-    log_gray = np.log1p(cv2.cvtColor(hdr, cv2.COLOR_RGB2GRAY))
-    base = cv2.bilateralFilter(log_gray, -1, sigma_color, sigma_space)
-    return np.asarray(log_gray - base, dtype=np.float32)
-
-
-def gradient_magnitude(detail: FloatImage) -> FloatImage:
-    """Return G = |Sobel_x D| + |Sobel_y D|, (S, S), 3x3, unnormalised (Algorithm 1)."""
-    horizontal = cv2.Sobel(detail, cv2.CV_32F, 1, 0, ksize=3)
-    vertical = cv2.Sobel(detail, cv2.CV_32F, 0, 1, ksize=3)
-    return np.asarray(np.abs(horizontal) + np.abs(vertical), dtype=np.float32)
+@lru_cache(maxsize=16)
+def mask_levels(alpha: float) -> npt.NDArray[np.float32]:
+    """Return M of each of the 256 values of T: a table gives the same numbers as the formula, faster."""
+    return np.clip((1.0 - np.arange(256) / 255.0) / (1.0 - alpha), 0.0, 1.0).astype(np.float32)
 
 
 def score_patch(hdr: FloatImage, ldr: ByteImage, settings: ScoreSettings | None = None) -> Score:
@@ -68,14 +63,33 @@ def score_patch(hdr: FloatImage, ldr: ByteImage, settings: ScoreSettings | None 
     hdr: (S, S, 3) float32, the sensor clips at 1.0. ldr: (S, S, 3) uint8, the photograph after JPEG.
     """
     settings = settings or ScoreSettings()
-    # G is the same for the three channels, so the weights of a pixel's channels can be summed first.
-    weight = (1.0 - well_exposed_mask(ldr, settings.alpha)).sum(axis=2, dtype=np.float64)
-    total = float(weight.sum())
+    weight, saturated = np.empty(ldr.shape[:2], np.float32), np.empty(len(ldr), np.bool_)
+    total = _weigh(ldr, mask_levels(settings.alpha), weight, saturated)
     if total == 0.0:
         return Score(0.0, 0.0, 0.0)
-    gradient = gradient_magnitude(detail_layer(hdr, settings.sigma_color, settings.sigma_space))
-    weighted = float((gradient * weight).sum())
+    near = saturated.copy()  # the lines that Sobel reaches
+    near[1:] |= saturated[:-1]
+    near[:-1] |= saturated[1:]
+    weighted = weighted_gradient(detail_layer(hdr, settings.sigma_color, settings.sigma_space, near), weight)
     return Score(total / ldr.size, weighted / total, weighted / ldr.size)
+
+
+@compiled
+def _weigh(ldr: ByteImage, levels: FloatImage, weight: FloatImage, saturated: npt.NDArray[np.bool_]) -> float:
+    """Write the sum over channels of 1 - M of each pixel, and which lines have any; return the sum of all.
+
+    G of Algorithm 1 is the same for the three channels, so their weights may be summed first.
+    """
+    total = 0.0
+    for y in range(weight.shape[0]):
+        row, out = ldr[y], weight[y]
+        line = np.float32(0)
+        for x in range(out.size):
+            out[x] = (_ONE - levels[row[x, 0]]) + (_ONE - levels[row[x, 1]]) + (_ONE - levels[row[x, 2]])
+            line = np.float32(line + out[x])
+        saturated[y] = line > 0
+        total += float(line)
+    return total
 
 
 def chosen_average(score: Score, average: Literal["saturated", "patch"]) -> float:

@@ -17,17 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from pipeline.detail import detail_layer, weighted_gradient
 from pipeline.records import ByteImage, FloatImage
 from pipeline.score import (
     Score,
     ScoreSettings,
     chosen_average,
-    detail_layer,
-    gradient_magnitude,
     judge,
     score_patch,
     well_exposed_mask,
 )
+from tests.pipeline import literal
 
 Plane = npt.NDArray[np.float64]
 
@@ -119,9 +119,16 @@ def test_the_base_layer_is_opencvs_bilateral_filter(sigma_color: float, sigma_sp
     np.testing.assert_allclose(ours, log_gray - twin_bilateral(log_gray, sigma_color, sigma_space, radius), atol=1e-3)
 
 
-def test_the_gradient_is_the_sum_of_both_sobel_operators() -> None:
-    detail = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32)
-    np.testing.assert_allclose(gradient_magnitude(detail), twin_gradient(detail.astype(np.float64)), atol=1e-5)
+@pytest.mark.parametrize("size", [(20, 30), (1, 5), (5, 1), (2, 2), (1, 1)])
+def test_the_gradient_is_the_sum_of_both_sobel_operators(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    detail = rng.normal(size=size).astype(np.float32)
+    weight = np.maximum(rng.normal(size=size), 0).astype(np.float32)
+    if min(size) > 1:
+        by_hand = float((twin_gradient(detail.astype(np.float64)) * weight).sum())
+        assert weighted_gradient(detail, weight) == pytest.approx(by_hand, rel=1e-5)
+    by_opencv = float((literal.gradient_magnitude(detail) * weight).sum())
+    assert weighted_gradient(detail, weight) == pytest.approx(by_opencv, rel=1e-5, abs=1e-6)
 
 
 # The mask

@@ -1,0 +1,166 @@
+"""The inner loops of the virtual camera, compiled: rows of a patch go through all operations while they are in cache.
+
+What each operation is and where it comes from stands in `camera`. `tests/pipeline/literal.py` has the plain forms in
+numpy and OpenCV that these are tied to.
+
+Legend: S patch size. A row is (3 S,) float32, the interleaved channels of a line; r, g, b (S,) float32 are
+its channels.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.compiled import compiled
+from pipeline.noise import fill_normal
+from pipeline.records import FloatImage
+
+Row = npt.NDArray[np.float32]
+Bits = npt.NDArray[np.int32]
+
+_f = np.float32
+_ZERO, _ONE, _TWO, _FOUR, _SIX = _f(0), _f(1), _f(2), _f(4), _f(6)
+_TINY = _f(np.finfo(np.float32).eps)  # guards the divisions, as in OpenCV's HSV
+
+CELLS = 4096  # of the square root of radiance in [0, 1], each of which knows the first code within
+_BIN = 20  # bits of a float32 below those that choose its bin: exponent and three bits of the mantissa
+_BINS = 1 << (31 - _BIN)
+
+
+@compiled
+def expose_rows(
+    rows: npt.NDArray[np.float32],
+    exposure: np.float32,
+    noise_sigma: np.float32,
+    state: npt.NDArray[np.uint64],
+    sextants: np.float32,
+    saturation: np.float32,
+    limits: tuple[np.float32, np.float32],
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Scale, add noise, turn the hue by so many sixths of a circle, add to the saturation, clamp: (S, 3 S) -> `out`."""
+    height, width = rows.shape
+    noise = np.zeros(width, np.float32)
+    r, g, b = np.empty(width // 3, np.float32), np.empty(width // 3, np.float32), np.empty(width // 3, np.float32)
+    for y in range(height):
+        if noise_sigma > _ZERO:
+            fill_normal(state, noise)
+        _root_of_light(rows[y], noise, exposure, noise_sigma, out[y])
+        _split(out[y], r, g, b)
+        _shift_colour(r, g, b, sextants, saturation)
+        _join_squares(r, g, b, limits[0], limits[1], out[y])
+
+
+@compiled
+def _root_of_light(row: Row, noise: Row, exposure: np.float32, noise_sigma: np.float32, out: Row) -> None:
+    for i in range(row.size):
+        out[i] = math.sqrt(max(_ZERO, row[i] * exposure + noise[i] * noise_sigma))
+
+
+@compiled
+def _split(row: Row, r: Row, g: Row, b: Row) -> None:
+    for x in range(r.size):
+        r[x], g[x], b[x] = row[3 * x], row[3 * x + 1], row[3 * x + 2]
+
+
+@compiled
+def _join_squares(r: Row, g: Row, b: Row, low: np.float32, high: np.float32, row: Row) -> None:
+    for x in range(r.size):
+        row[3 * x], row[3 * x + 1], row[3 * x + 2] = r[x], g[x], b[x]
+    for i in range(row.size):
+        row[i] = min(max(row[i] * row[i], low), high)
+
+
+@compiled
+def _shift_colour(r: Row, g: Row, b: Row, sextants: np.float32, saturation: np.float32) -> None:
+    """Go to HSV and back without a branch; hue in sixths of a circle, so that each channel is a clipped triangle."""
+    for x in range(r.size):
+        red, green, blue = r[x], g[x], b[x]
+        value = max(max(red, green), blue)
+        chroma = value - min(min(red, green), blue)
+        scale = _ONE / (chroma + _TINY)
+        if value == red:
+            hue = (green - blue) * scale
+        elif value == green:
+            hue = (blue - red) * scale + _TWO
+        else:
+            hue = (red - green) * scale + _FOUR
+        hue += sextants
+        hue -= _SIX * _f(math.floor(hue * _f(1 / 6)))
+        depth = value * min(max(chroma / (value + _TINY) + saturation, _ZERO), _ONE)
+        r[x] = value - depth * _triangle(hue + _f(5))
+        g[x] = value - depth * _triangle(hue + _f(3))
+        b[x] = value - depth * _triangle(hue + _ONE)
+
+
+@compiled
+def _triangle(hue: np.float32) -> np.float32:
+    """Return how far a channel is from the brightest, of the depth: 0 at its own hue, 1 in the half circle opposite."""
+    hue = hue - _SIX if hue >= _SIX else hue
+    return max(_ZERO, min(min(hue, _FOUR - hue), _ONE))
+
+
+@lru_cache(maxsize=256)
+def code_table(n: float, sigma: float) -> tuple[npt.NDArray[np.uint8], Row]:
+    """Return the table of a camera curve f: the first code of each cell, and the least radiance of each of 256 codes.
+
+    A code c is reached where 255 f(H) + 0.5 >= c. The last entry, infinity, ends the search. f and its inverse are
+    those of `camera.response`.
+    """
+    levels = (np.arange(1, 256) - 0.5) / 255
+    power = levels * sigma / ((1 + sigma) - levels)
+    least = np.concatenate([[0.0], power ** (1 / n), [np.inf]]).astype(np.float32)
+    edges = np.square(np.arange(CELLS + 1, dtype=np.float32) / np.float32(CELLS))
+    return (np.searchsorted(least[:-1], edges, side="right") - 1).astype(np.uint8), least
+
+
+@compiled
+def quantise(hdr: Row, first: npt.NDArray[np.uint8], least: Row, out: npt.NDArray[np.uint8]) -> None:
+    """Write the code of each radiance (n,), 0 to 255, by the table of `code_table`."""
+    for i in range(hdr.size):
+        radiance = hdr[i]
+        cell = int(math.sqrt(min(radiance, _ONE)) * _f(CELLS)) - 1  # one before: the root may be rounded up
+        code = first[max(cell, 0)]
+        while radiance >= least[code + 1]:
+            code += 1
+        out[i] = code
+
+
+def order_statistic(values: FloatImage, index: int) -> float:
+    """Return the value (H, W, 3) that `index` others are not above, all being positive: exactly, without sorting.
+
+    Positive floats are in the order of their bits, so a histogram of the upper ones tells where to look.
+    """
+    bits = values.reshape(-1).view(np.int32)
+    counts = np.cumsum(_histogram(bits))
+    chosen = int(np.searchsorted(counts, index, side="right"))
+    before = int(counts[chosen - 1]) if chosen else 0
+    inside = _collect(bits, chosen, int(counts[chosen]) - before)
+    return float(np.partition(inside, index - before)[index - before : index - before + 1].view(np.float32)[0])
+
+
+@compiled
+def _histogram(bits: Bits) -> npt.NDArray[np.int64]:
+    counts = np.zeros((3, _BINS), np.int32)  # three, because equal neighbours would wait for each other
+    for i in range(bits.size // 3):
+        counts[0, bits[3 * i] >> _BIN] += 1
+        counts[1, bits[3 * i + 1] >> _BIN] += 1
+        counts[2, bits[3 * i + 2] >> _BIN] += 1
+    total = np.empty(_BINS, np.int64)
+    for k in range(_BINS):
+        total[k] = counts[0, k] + counts[1, k] + counts[2, k]
+    return total
+
+
+@compiled
+def _collect(bits: Bits, chosen: int, count: int) -> Bits:
+    found = np.empty(count + 1, np.int32)  # one more, where what is not wanted is written
+    n = 0
+    for i in range(bits.size):
+        found[n] = bits[i]
+        n += 1 if bits[i] >> _BIN == chosen else 0
+    return found[:count]

@@ -1,0 +1,114 @@
+"""The compiled loops of the camera against their literal forms in numpy and OpenCV.
+
+Legend: S patch size; hdr (S, S, 3) float32, scene-linear, the sensor clips at 1.0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.camera import CameraSettings, draw_camera, expose, photograph, resolve_exposure
+from pipeline.frames import read_frame
+from pipeline.records import Camera, FloatImage
+from pipeline.sensor import code_table, order_statistic
+from tests.pipeline import literal
+
+cameras = st.builds(
+    Camera,
+    clip_fraction=st.floats(0, 1),
+    exposure=st.floats(1e-6, 1e6),
+    noise_sigma=st.sampled_from([0.0, 0.003, 0.01]),
+    hue_shift=st.floats(-400, 400),
+    saturation_shift=st.floats(-1, 1),
+    curve_n=st.floats(0.2, 2.5),
+    curve_sigma=st.floats(0.0, 5.0),
+    jpeg_quality=st.just(0),
+    seed=st.integers(0, 2**63 - 1),
+)
+
+
+def some_patch(seed: int, size: int = 24) -> FloatImage:
+    """Colours over ten decades, grey and black ones among them."""
+    rng = np.random.default_rng(seed)
+    patch = np.power(10.0, rng.uniform(-5, 5, (size, size, 3)))
+    patch[0] = patch[0, :, :1]
+    patch[1] = 1e-5
+    return patch.astype(np.float32)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), cameras)
+def test_the_truth_is_that_of_the_literal_camera(seed: int, camera: Camera) -> None:
+    patch = some_patch(seed)
+    ours, twin = expose(patch, camera), literal.expose(patch, camera)
+    # A hue next to an edge between two sixths, or a full saturation, is a difference of almost equal numbers.
+    brightest = twin.max(axis=2, keepdims=True)
+    assert (abs(ours - twin) <= 2e-4 * brightest + 1e-6).all()
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), cameras)
+def test_the_codes_are_those_of_the_literal_camera(seed: int, camera: Camera) -> None:
+    hdr = np.random.default_rng(seed).uniform(0, 1.2, (16, 16, 3)).astype(np.float32) ** 3
+    ours, twin = photograph(hdr, camera).ldr.astype(int), literal.quantise(hdr, camera).astype(int)
+    assert abs(ours - twin).max() <= 1
+    exact = (1 + camera.curve_sigma) * hdr.astype(float) ** camera.curve_n
+    exact /= hdr.astype(float) ** camera.curve_n + camera.curve_sigma + 1e-300
+    level = 255 * np.minimum(exact, 1) + 0.5
+    near = abs(level - np.rint(level)) < 2e-3  # where rounding of float32 decides
+    np.testing.assert_array_equal(ours[~near], np.floor(level[~near]).astype(int))
+
+
+@given(st.floats(0.05, 5), st.floats(0, 5))
+def test_codes_rise_with_radiance(n: float, sigma: float) -> None:
+    first, least = code_table(n, sigma)
+    assert (np.diff(least) >= 0).all()
+    assert (np.diff(first.astype(int)) >= 0).all()
+    assert least.size == 257
+    assert least[0] == 0
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40), st.floats(0, 1))
+def test_an_order_statistic_is_that_of_the_sorted_values(seed: int, side: int, share: float) -> None:
+    values = some_patch(seed, side + 1)
+    index = min(int(share * values.size), values.size - 1)
+    assert order_statistic(values, index) == np.sort(values.ravel())[index]
+
+
+@given(st.lists(st.sampled_from([1e-5, 0.5, 0.5000001, 1e5]), min_size=12, max_size=12), st.integers(0, 11))
+def test_an_order_statistic_of_equal_values(values: list[float], index: int) -> None:
+    array = np.array(values, np.float32).reshape(2, 2, 3)
+    assert order_statistic(array, index) == np.sort(array.ravel())[index]
+
+
+def test_a_patch_may_be_a_view_that_cannot_be_written_to() -> None:
+    whole = some_patch(1, 40)
+    view = whole[3:20, 5:22]
+    camera = replace(draw_camera(CameraSettings(), 0, "ab", 0, 0), exposure=0.1)
+    expected = expose(view.copy(), camera)
+    whole.setflags(write=False)
+    np.testing.assert_array_equal(expose(whole[3:20, 5:22], camera), expected)
+    assert resolve_exposure(whole[3:20, 5:22], 0.9) == resolve_exposure(view.copy(), 0.9)
+
+
+@pytest.mark.parametrize("name", ["Desk.exr", "rooitou_park_1k.hdr"])
+def test_real_pictures(name: str, shared_data: Path) -> None:
+    frame = read_frame(shared_data / "hdr" / name).pixels
+    patch = np.clip(frame[:512, :512], np.float32(1e-5), np.float32(1e5))
+    for k in range(3):
+        camera = draw_camera(CameraSettings(), 0, name, 0, k)
+        exposure = resolve_exposure(patch, camera.clip_fraction)
+        assert exposure == literal.resolve_exposure(patch, camera.clip_fraction)
+        camera = replace(camera, exposure=exposure, jpeg_quality=0)
+        hdr, twin = expose(patch, camera), literal.expose(patch, camera)
+        np.testing.assert_allclose(hdr, twin, rtol=2e-3, atol=2e-6)
+        assert np.quantile(abs(hdr / twin - 1), 0.999) < 2e-5
+        codes, slow = photograph(hdr, camera).ldr.astype(int), literal.photograph(twin, camera).astype(int)
+        assert abs(codes - slow).max() <= 1
+        assert np.mean(codes != slow) < 1e-4
