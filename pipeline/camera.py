@@ -135,36 +135,39 @@ def draw_camera(settings: CameraSettings, seed: int, source_id: str, frame: int,
 
 
 def cut(frame: FloatImage, window: Window) -> FloatImage:
-    """Cut a window out of a frame: (S, S, 3), resized bilinearly if needed, mirrored if asked, in [1e-5, 1e5]."""
+    """Cut a window out of a frame: (S, S, 3), resized bilinearly if needed, else a view. It is not mirrored yet."""
     patch = frame[window.y : window.y + window.height, window.x : window.x + window.width]
     size = window.patch_size
-    if (window.height, window.width) != (size, size):
-        patch = np.asarray(cv2.resize(patch, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-    if window.flip:
-        patch = patch[:, ::-1]
-    return np.clip(patch, np.float32(RADIANCE_FLOOR), np.float32(RADIANCE_CEILING))
+    if (window.height, window.width) == (size, size):
+        return patch
+    return np.asarray(cv2.resize(patch, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def resolve_exposure(patch: FloatImage, clip_fraction: float) -> float:
     """Return the factor that scales the `clip_fraction` quantile of all values of a cut patch to 1.0.
 
-    The quantile is exact: the smallest value that at least this share of the (S, S, 3) values does not exceed. The
-    public tool takes it from a histogram of 256 bins, one of which swallows the whole scene when a sun is in it.
+    The quantile is exact: the smallest value that at least this share of the (S, S, 3) values, clamped to the scene's
+    range, does not exceed. The public tool takes it from a histogram of 256 bins, one of which swallows the whole scene
+    when a sun is in it.
     """
     index = min(max(int(np.ceil(clip_fraction * patch.size)) - 1, 0), patch.size - 1)
-    return 1.0 / order_statistic(np.ascontiguousarray(patch), index)
+    quantile = order_statistic(np.ascontiguousarray(patch), index)
+    return 1.0 / min(max(quantile, float(np.float32(RADIANCE_FLOOR))), RADIANCE_CEILING)
 
 
-def expose(patch: FloatImage, camera: Camera) -> FloatImage:
-    """Return what the sensor is offered, (S, S, 3): scaled, noisy, hue and saturation changed. The ground truth."""
-    patch = np.ascontiguousarray(patch)
+def expose(patch: FloatImage, camera: Camera, flip: bool = False) -> FloatImage:
+    """Return what the sensor is offered, (S, S, 3): mirrored, clamped, scaled, noisy, hue and saturation changed.
+
+    patch: (S, S, 3) float32 radiance, never negative. The result is the ground truth. Hue (modulo 360 degrees) and HSV
+    saturation (kept in [0, 1]) are changed in the square-root domain.
+    """
+    rows = np.ascontiguousarray(patch).reshape(len(patch), -1)
     hdr = np.empty(patch.shape, np.float32)
-    lines = (len(patch), -1)
-    sextants = np.float32(camera.hue_shift / 60.0)
-    limits = np.float32(TRUTH_FLOOR), np.float32(TRUTH_CEILING)
-    noise = np.float32(camera.noise_sigma), noise_state(camera.seed)
-    colour = sextants, np.float32(camera.saturation_shift)
-    expose_rows(patch.reshape(lines), np.float32(camera.exposure), *noise, *colour, limits, hdr.reshape(lines))
+    numbers = np.array(
+        [camera.exposure, camera.noise_sigma, camera.hue_shift / 60.0, camera.saturation_shift], np.float32
+    )
+    limits = np.array([RADIANCE_FLOOR, RADIANCE_CEILING, TRUTH_FLOOR, TRUTH_CEILING], np.float32)
+    expose_rows(rows, flip, numbers, limits, noise_state(camera.seed), hdr.reshape(rows.shape))
     return hdr
 
 
@@ -217,7 +220,7 @@ def decode_jpeg(jpeg: bytes) -> ByteImage:
 
 def render_photograph(frame: FloatImage, recipe: Recipe) -> tuple[FloatImage, Photograph]:
     """Render a patch as `render` does, and keep the camera's JPEG."""
-    hdr = expose(cut(frame, recipe.window), recipe.camera)
+    hdr = expose(cut(frame, recipe.window), recipe.camera, recipe.window.flip)
     return hdr, photograph(hdr, recipe.camera)
 
 

@@ -27,7 +27,7 @@ _AREA = 0.00492867323399  # of each layer
 _LEVELS = 2.0**23  # of the fraction that a draw takes of a layer's width
 
 _U = np.uint64
-_ONE, _HALF, _LOW = _U(1), _U(32), _U(0xFFFFFFFF)
+_ONE, _HALF, _LOW, _BYTE = _U(1), _U(32), _U(0xFFFFFFFF), _U(0xFF)
 _MULTIPLIER_HIGH, _MULTIPLIER_LOW = _U(0x2360ED051FC65DA4), _U(0x4385DF649FCCF645)  # of PCG's 128 bits
 
 
@@ -59,25 +59,65 @@ def noise_state(seed: int) -> Words:
 @compiled
 def fill_normal(state: Words, out: Floats) -> None:
     """Fill a row (n,) float32 with standard normal numbers, and move the state on."""
-    for i in range(out.size):
-        out[i] = _normal(state)
+    i = 0
+    while i < out.size:
+        if state[4]:
+            out[i], i = _normal(state), i + 1
+        else:
+            i = _fill_by_words(state, out, i)
+
+
+@compiled
+def _fill_by_words(state: Words, out: Floats, i: int) -> int:
+    """Fill from i on, two numbers a word, with the state in registers, as long as no number needs a further test.
+
+    Return where to go on; the state is then what it would be one number at a time.
+    """
+    high, low = state[0], state[1]
+    while i + 1 < out.size:
+        high, low = _step(high, low, state[2], state[3])
+        word = _scramble(high, low)
+        first, second = word & _LOW, word >> _HALF
+        layer, level = first & _BYTE, first >> _U(9)
+        other_layer, other_level = second & _BYTE, second >> _U(9)
+        if level >= _INSIDE[layer] or other_level >= _INSIDE[other_layer]:
+            state[0], state[1], state[4], state[5] = high, low, _ONE, second
+            out[i] = _finish(state, first)
+            return i + 1
+        out[i] = _signed(level, layer, first)
+        out[i + 1] = _signed(other_level, other_layer, second)
+        i += 2
+    state[0], state[1] = high, low
+    if i < out.size:
+        out[i], i = _normal(state), i + 1
+    return i
 
 
 @compiled
 def _normal(state: Words) -> np.float32:
+    return _finish(state, _next_half_word(state))
+
+
+@compiled
+def _signed(level: np.uint64, layer: np.uint64, draw: np.uint64) -> np.float32:
+    x = np.float32(level) * _WIDTH[layer]
+    return np.float32(-x if draw & _U(256) else x)
+
+
+@compiled
+def _finish(state: Words, draw: np.uint64) -> np.float32:
+    """Return the number that begins with these 32 random bits; 1 of 100 needs more."""
     while True:
-        draw = _next_half_word(state)
-        layer, level = draw & _U(255), draw >> _U(9)
-        x = np.float32(level) * _WIDTH[layer]
-        if draw & _U(256):
-            x = -x
-        if level < _INSIDE[layer]:  # 99 of 100
-            return np.float32(x)
+        layer, level = draw & _BYTE, draw >> _U(9)
+        x = _signed(level, layer, draw)
+        if level < _INSIDE[layer]:
+            return x
         if layer == 0:
             return _tail(state, level)
         step = _DENSITY[layer - _ONE] - _DENSITY[layer]
         if step * _fraction(state) + _DENSITY[layer] < np.float32(math.exp(-0.5 * x * x)):
-            return np.float32(x)
+            return x
+        draw = _next_half_word(state)
 
 
 @compiled
@@ -103,19 +143,24 @@ def _next_half_word(state: Words) -> np.uint64:
     if state[4]:
         state[4] = _U(0)
         return _U(state[5])
-    word = _next_word(state)
+    state[0], state[1] = _step(state[0], state[1], state[2], state[3])
+    word = _scramble(state[0], state[1])
     state[4], state[5] = _ONE, word >> _HALF
     return _U(word & _LOW)
 
 
 @compiled
-def _next_word(state: Words) -> np.uint64:
-    """Step PCG's state, state * multiplier + increment modulo 2^128, and return 64 bits of it (XSL-RR)."""
-    product = state[1] * _MULTIPLIER_LOW
-    low = product + state[3]
-    high = _high_product(state[1], _MULTIPLIER_LOW) + state[0] * _MULTIPLIER_LOW + state[1] * _MULTIPLIER_HIGH
-    high = high + state[2] + (_ONE if low < product else _U(0))
-    state[0], state[1] = high, low
+def _step(high: np.uint64, low: np.uint64, add_high: np.uint64, add_low: np.uint64) -> tuple[np.uint64, np.uint64]:
+    """Return state * multiplier + increment modulo 2^128."""
+    product = low * _MULTIPLIER_LOW
+    total = product + add_low
+    upper = _high_product(low, _MULTIPLIER_LOW) + high * _MULTIPLIER_LOW + low * _MULTIPLIER_HIGH
+    return upper + add_high + (_ONE if total < product else _U(0)), total
+
+
+@compiled
+def _scramble(high: np.uint64, low: np.uint64) -> np.uint64:
+    """Return 64 bits of a state: its halves folded, and turned by its upper six bits (XSL-RR)."""
     folded, turn = high ^ low, high >> _U(58)
     return _U((folded >> turn) | (folded << ((_U(64) - turn) & _U(63))))
 

@@ -34,31 +34,46 @@ _BINS = 1 << (31 - _BIN)
 @compiled
 def expose_rows(
     rows: npt.NDArray[np.float32],
-    exposure: np.float32,
-    noise_sigma: np.float32,
+    flip: bool,
+    numbers: Row,
+    limits: Row,
     state: npt.NDArray[np.uint64],
-    sextants: np.float32,
-    saturation: np.float32,
-    limits: tuple[np.float32, np.float32],
     out: npt.NDArray[np.float32],
 ) -> None:
-    """Scale, add noise, turn the hue by so many sixths of a circle, add to the saturation, clamp: (S, 3 S) -> `out`."""
+    """Do what `camera.expose` does: (S, 3 S) -> `out`.
+
+    numbers: exposure, sigma of the noise, turn of the hue in sixths of a circle, what is added to the saturation.
+    limits: floor and ceiling of the scene, floor and ceiling of what is written. state: of the noise.
+    """
+    exposure, noise_sigma, sextants, saturation = numbers[0], numbers[1], numbers[2], numbers[3]
     height, width = rows.shape
     noise = np.zeros(width, np.float32)
     r, g, b = np.empty(width // 3, np.float32), np.empty(width // 3, np.float32), np.empty(width // 3, np.float32)
     for y in range(height):
         if noise_sigma > _ZERO:
             fill_normal(state, noise)
-        _root_of_light(rows[y], noise, exposure, noise_sigma, out[y])
+        row = _mirrored(rows[y]) if flip else rows[y]
+        _root_of_light(row, noise, exposure, noise_sigma, limits[0], limits[1], out[y])
         _split(out[y], r, g, b)
         _shift_colour(r, g, b, sextants, saturation)
-        _join_squares(r, g, b, limits[0], limits[1], out[y])
+        _join_squares(r, g, b, limits[2], limits[3], out[y])
 
 
 @compiled
-def _root_of_light(row: Row, noise: Row, exposure: np.float32, noise_sigma: np.float32, out: Row) -> None:
+def _mirrored(row: Row) -> Row:
+    turned, pixels = np.empty_like(row), row.size // 3
+    for x in range(pixels):
+        here, there = 3 * x, 3 * (pixels - 1 - x)
+        turned[here], turned[here + 1], turned[here + 2] = row[there], row[there + 1], row[there + 2]
+    return turned
+
+
+@compiled
+def _root_of_light(
+    row: Row, noise: Row, exposure: np.float32, noise_sigma: np.float32, low: np.float32, high: np.float32, out: Row
+) -> None:
     for i in range(row.size):
-        out[i] = math.sqrt(max(_ZERO, row[i] * exposure + noise[i] * noise_sigma))
+        out[i] = math.sqrt(max(_ZERO, min(max(row[i], low), high) * exposure + noise[i] * noise_sigma))
 
 
 @compiled
@@ -131,9 +146,10 @@ def quantise(hdr: Row, first: npt.NDArray[np.uint8], least: Row, out: npt.NDArra
 
 
 def order_statistic(values: FloatImage, index: int) -> float:
-    """Return the value (H, W, 3) that `index` others are not above, all being positive: exactly, without sorting.
+    """Return the value of (H, W, 3) with this index in their order, 0 the least: exactly, without sorting.
 
-    Positive floats are in the order of their bits, so a histogram of the upper ones tells where to look.
+    Positive floats are in the order of their bits, so a histogram of the upper ones tells where to look. Values below
+    0, and -0, count as 0.
     """
     bits = values.reshape(-1).view(np.int32)
     counts = np.cumsum(_histogram(bits))
@@ -147,9 +163,9 @@ def order_statistic(values: FloatImage, index: int) -> float:
 def _histogram(bits: Bits) -> npt.NDArray[np.int64]:
     counts = np.zeros((3, _BINS), np.int32)  # three, because equal neighbours would wait for each other
     for i in range(bits.size // 3):
-        counts[0, bits[3 * i] >> _BIN] += 1
-        counts[1, bits[3 * i + 1] >> _BIN] += 1
-        counts[2, bits[3 * i + 2] >> _BIN] += 1
+        counts[0, max(bits[3 * i], 0) >> _BIN] += 1
+        counts[1, max(bits[3 * i + 1], 0) >> _BIN] += 1
+        counts[2, max(bits[3 * i + 2], 0) >> _BIN] += 1
     total = np.empty(_BINS, np.int64)
     for k in range(_BINS):
         total[k] = counts[0, k] + counts[1, k] + counts[2, k]
@@ -161,6 +177,7 @@ def _collect(bits: Bits, chosen: int, count: int) -> Bits:
     found = np.empty(count + 1, np.int32)  # one more, where what is not wanted is written
     n = 0
     for i in range(bits.size):
-        found[n] = bits[i]
-        n += 1 if bits[i] >> _BIN == chosen else 0
+        value = max(bits[i], 0)
+        found[n] = value
+        n += 1 if value >> _BIN == chosen else 0
     return found[:count]

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 _LIBRARIES = (
     "numpy",
+    "numba",
     "opencv-python-headless",
     "opencv-python",
     "OpenImageIO",

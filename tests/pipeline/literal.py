@@ -11,9 +11,17 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from pipeline.camera import cut, decode_jpeg, encode_jpeg, response
+from pipeline.camera import decode_jpeg, encode_jpeg, response
 from pipeline.records import ByteImage, Camera, FloatImage, Window, generator
 from pipeline.score import Score, well_exposed_mask
+
+
+def cut(frame: FloatImage, window: Window) -> FloatImage:
+    """The window, resized bilinearly if needed, mirrored if asked, clamped to the scene's range."""
+    patch, size = frame[window.y : window.y + window.height, window.x : window.x + window.width], window.patch_size
+    if patch.shape[:2] != (size, size):
+        patch = np.asarray(cv2.resize(patch, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    return np.clip(patch[:, ::-1] if window.flip else patch, np.float32(1e-5), np.float32(1e5))
 
 
 def resolve_exposure(patch: FloatImage, clip_fraction: float) -> float:
