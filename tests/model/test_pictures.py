@@ -10,7 +10,8 @@ import OpenImageIO as oiio
 import pytest
 
 from model.errors import PictureError
-from model.pictures import read_ldr, turn, write_picture
+from model.pictures import read_ldr, turn
+from model.results import write_picture
 from pipeline.records import FloatImage
 
 
