@@ -73,8 +73,8 @@ def _below(folder: Path) -> list[Path]:
     if not pictures:
         kinds = ", ".join(sorted(READABLE))
         raise UsageError(f"the folder {folder} holds nothing to reconstruct ({kinds}): name another one")
-    if len(files) > len(readable):
-        say(f"{folder}: {len(files) - len(readable)} files of other types are ignored")
+    if others := len(files) - len(readable):
+        say(f"{folder}: {others} file{'s' * (others > 1)} of other types ignored")
     return pictures
 
 

@@ -10,6 +10,7 @@ cHRM of a PNG; else it is sRGB. A profile that cannot be used is told, and sRGB 
 from __future__ import annotations
 
 import os
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,7 +142,7 @@ def _colours(T: FloatImage, spec: oiio.ImageSpec, file: Path, channels: int) -> 
     elif profile is not None:
         meant, notices = _by_profile(bytes(np.asarray(profile, np.uint8)), channels)
     elif _begins_with(file, PNG_MAGIC):
-        meant = _by_chunks(file)
+        meant, notices = _by_chunks(file)
     elif spec.getattribute("Exif:ColorSpace") is not None:
         meant = adobe_rgb() if says_adobe_rgb(file) else None
     return (T if meant is None else meant.convert(T)), notices
@@ -154,21 +155,22 @@ def _by_profile(profile: bytes, channels: int) -> tuple[Encoding | Lattice | Non
         return None, (f"its colour profile cannot be used ({error}); sRGB is assumed",)
 
 
-def _by_chunks(file: Path) -> Encoding | None:
+def _by_chunks(file: Path) -> tuple[Encoding | None, tuple[str, ...]]:
     """Return what the chunks gAMA and cHRM of a PNG tell; sRGB says that they do not count."""
     with file.open("rb") as stream:
         chunks = read_chunks(stream.read(MAX_HEADER_BYTES))
+    if b"iCCP" in chunks:  # libpng keeps a profile to itself that it finds damaged
+        return None, ("its colour profile cannot be used (it is damaged); sRGB is assumed",)
     gamma, points = chunks.get(b"gAMA", b""), chunks.get(b"cHRM", b"")
     if b"sRGB" in chunks or len(gamma) != 4 or not any(gamma):
-        return None
+        return None, ()
     exponent = int.from_bytes(gamma, "big") / 100_000
     curve = srgb_to_linear if abs(exponent - DISPLAY_GAMMA) < GAMMA_TOLERANCE else power(1 / exponent)
-    wx, wy, *rest = (int.from_bytes(points[at : at + 4], "big") / 100_000 for at in range(0, 32, 4))
-    rx, ry, gx, gy, bx, by = rest
-    found: Encoding | None = unless_same(
-        encoding(curve, (rx, ry, gx, gy, bx, by, wx, wy) if len(points) == 32 else BT709)
-    )
-    return found
+    chromaticities = BT709
+    if len(points) == 32:
+        wx, wy, rx, ry, gx, gy, bx, by = (value / 100_000 for value in struct.unpack(">8I", points))
+        chromaticities = (rx, ry, gx, gy, bx, by, wx, wy)
+    return unless_same(encoding(curve, chromaticities)), ()
 
 
 def _read_cmyk(file: Path, spec: oiio.ImageSpec) -> FloatImage:

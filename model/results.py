@@ -33,6 +33,8 @@ SUFFIXES = ("_preview.png", "_exposures.png", "_masks.png")  # of the pictures b
 def write_exr(target: Path, radiance: FloatImage, attributes: Mapping[str, Any] | None = None) -> None:
     """Write radiance as half float EXR, zip, BT.709, with these attributes, by OpenImageIO's names."""
     more = {"chromaticities": BT709, "oiio:ColorSpace": "lin_rec709_scene", **(attributes or {})}
+    # EXR knows one date, that of capture. Where it is unknown none is written; OpenImageIO would take today.
+    more["DateTime"] = more.get("Exif:DateTimeOriginal") or more.get("DateTime") or ""
     write_picture(target, "openexr", radiance, "half", more)
 
 

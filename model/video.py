@@ -31,7 +31,7 @@ def count_frames(file: Path) -> int:
         raise PictureError(str(error)) from error
 
 
-def read_frames(file: Path, wanted: Iterator[int]) -> Generator[tuple[int, FloatImage]]:
+def read_frames(file: Path, wanted: Iterator[int]) -> Generator[tuple[int, FloatImage], None, None]:
     """Yield number and T of the frames of these ascending numbers, counted from 0; those between are decoded, too.
 
     Raises PictureError where the video is HDR, damaged, or of a kind that is not read, at the frame where that shows.

@@ -174,9 +174,7 @@ def test_weights_that_do_not_fit_are_one_sentence(tmp_path: Path, weights: Path,
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"hello", b"\xff" * 100, (10**9).to_bytes(8, "little") + b"{}"]
-)
+@pytest.mark.parametrize("content", [b"", b"hello", b"\xff" * 100, (10**9).to_bytes(8, "little") + b"{}"])
 def test_what_is_not_safetensors_is_one_sentence(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "file"
     file.write_bytes(content)
