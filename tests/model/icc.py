@@ -1,4 +1,4 @@
-"""Colour profiles written byte by byte (ICC.1:2022): matrices and curves of known spaces, and one that works by tables."""
+"""Colour profiles written byte by byte (ICC.1:2022): matrices and curves of known spaces, and one of tables."""
 
 from __future__ import annotations
 

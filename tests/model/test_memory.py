@@ -12,7 +12,7 @@ import torch
 from model.memory import _left_by_container, available, needed
 from model.unet import Architecture
 
-PASS = """
+ONE_RUN = """
 import sys, torch
 from pathlib import Path
 from model.inference import reconstruct
@@ -33,7 +33,7 @@ print(memory("VmHWM") - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 def test_the_estimate_is_an_upper_bound_and_no_wild_one() -> None:
-    command = [sys.executable, "-c", PASS, "16"]
+    command = [sys.executable, "-c", ONE_RUN, "16"]
     taken = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     estimate = needed(Architecture(width=16), 1024 * 1024)
     assert estimate / 2 < taken < 1.1 * estimate

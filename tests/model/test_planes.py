@@ -14,7 +14,7 @@ SDR = Tags(1, 1, 1, 1)  # BT.709, limited range
 WEIGHTS = {1: (0.2126, 0.0722), 6: (0.299, 0.114)}
 
 
-def frame_of(planes: list[np.ndarray], pixel_format: str) -> av.VideoFrame:  # type: ignore[type-arg]
+def frame_of(planes: list[np.ndarray], pixel_format: str) -> av.VideoFrame:
     """Lay planes out as a frame, the padding of its lines filled with noise."""
     height, width = planes[0].shape
     frame = av.VideoFrame(width, height, pixel_format)
@@ -26,7 +26,7 @@ def frame_of(planes: list[np.ndarray], pixel_format: str) -> av.VideoFrame:  # t
     return frame
 
 
-def flat(value: int, height: int = 6, width: int = 10) -> np.ndarray:  # type: ignore[type-arg]
+def flat(value: int, height: int = 6, width: int = 10) -> np.ndarray:
     return np.full((height, width), value)
 
 
@@ -47,7 +47,8 @@ def test_eight_bits(name: str, full: bool, matrix: int) -> None:
     if name == "nv12":
         planes = [flat(y), np.stack(planes[1:], axis=-1).reshape(3, 10)]
     T = to_display(frame_of(planes, name), Tags(1, 1, matrix, 2 if full else 1))
-    assert (T.shape, T.dtype) == ((6, 10, 3), np.float32)
+    assert T.shape == (6, 10, 3)
+    assert T.dtype == np.float32
     scaled = (y / 255, (cb - 128) / 255, (cr - 128) / 255)
     scaled = scaled if full else ((y - 16) / 219, (cb - 128) / 224, (cr - 128) / 224)
     np.testing.assert_allclose(T, np.broadcast_to(expected(*scaled, matrix=matrix), T.shape), atol=2e-5)

@@ -75,7 +75,7 @@ def test_damage_is_told_and_what_was_before_it_is_there(tmp_path: Path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) * 3 // 4] ^= 0xFF
     file.write_bytes(content)
-    done = []
+    done: list[int] = []
     with pytest.raises(PictureError) as caught:
         done.extend(number for number, _ in read_frames(file, iter(range(6))))
 
