@@ -11,7 +11,7 @@ from model.unet import Architecture
 
 # Bytes of one pass in float32, above the weights: FIXED times the width squared, and for each pixel PER_WIDTH times the
 # width, and PLAIN. An upper bound of what `benchmarks/reconstruction.py` measured (docs/reconstruction.md).
-FIXED, PER_WIDTH, PLAIN = 90_000, 2.5, 250.0
+FIXED, PER_WIDTH, PLAIN = 90_000, 3.0, 290.0
 SHARE = 0.8  # of what is free that a pass may take
 CGROUP = Path("/sys/fs/cgroup")
 

@@ -233,9 +233,11 @@ def test_premultiplied_colours_are_divided(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "avif"])
 def test_an_embedded_profile_is_applied(tmp_path: Path, suffix: str) -> None:
     content = icc.matrix_profile(icc.DISPLAY_P3, icc.parametric(3, *icc.SRGB_CURVE))
-    lossless: dict[str, Any] = {"webp": {"lossless": True}, "avif": {"quality": 100, "subsampling": "4:4:4"}}.get(
-        suffix, {}
-    )
+    options: dict[str, dict[str, Any]] = {
+        "webp": {"lossless": True},
+        "avif": {"quality": 100, "subsampling": "4:4:4"},
+    }
+    lossless = options.get(suffix, {})
     plain, profiled = save(tmp_path / f"plain.{suffix}", **lossless), tmp_path / f"p3.{suffix}"
     save(profiled, icc_profile=content, **lossless)
     meant = read_profile(content, 3)
