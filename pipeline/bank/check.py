@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.bank.arrays import ARRAYS, ExportSettings, array_metadata
-from pipeline.bank.schema import table_key
+from pipeline.bank.schema import damaged_names, table_key
 from pipeline.bank.storage import Storage
 
 # What our atomic replacement of a file, or Zarr's, leaves when it is killed.
@@ -91,7 +91,7 @@ def table_faults(bank: Storage, name: str, schema: pa.Schema) -> list[str]:
         return ["is missing"]
     except (OSError, pa.ArrowException, ValueError) as error:
         return [f"cannot be read, it is truncated or damaged ({str(error).splitlines()[0][:160]})"]
-    faults = []
+    faults = ["is damaged in the names of its columns"] if damaged_names(found) else []
     for column in schema:
         if column.name not in found.names:
             faults.append(f"has no column {column.name}")

@@ -19,6 +19,7 @@ from pipeline.bank.schema import (
     PATCHES_SCHEMA,
     SOURCES_SCHEMA,
     complete,
+    damaged_names,
     missing_columns,
     table_key,
 )
@@ -76,6 +77,8 @@ def read_table(
                 )
             if missing:
                 raise BankDamaged(f"the table {storage}/{key} has no column {missing[0]}, it is damaged or was changed")
+            if damaged_names(file.schema_arrow):
+                raise BankDamaged(f"the table {storage}/{key} is damaged in the names of its columns")
             return complete(file.read([column for column in wanted.names if column in present]), wanted)
     except (OSError, pa.ArrowException, ValueError) as error:
         detail = str(error).splitlines()[0][:160]

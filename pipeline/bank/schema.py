@@ -81,6 +81,9 @@ _REQUIRED = {
 }
 
 
+COLUMNS = b"hdrprep.columns"  # of a table's metadata: its column names, joined by commas
+
+
 def table_key(name: str) -> str:
     """Return which file of a bank holds a table (`sources`, `patches`)."""
     return f"tables/{name}.parquet"
@@ -91,8 +94,19 @@ def encode_table(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     # Of numbers that are hardly ever equal a dictionary would be tried in vain, for half of the time that this takes.
     repeated = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), COLUMNS: ",".join(table.column_names)})
     pq.write_table(table, sink, compression="zstd", use_dictionary=repeated, write_page_checksum=True)
     return bytes(sink.getvalue())
+
+
+def damaged_names(schema: pa.Schema) -> bool:
+    """Say whether a file lacks the name of a column that it was written with; others may have been added.
+
+    The pages of a Parquet file have checksums, its footer has none: a column whose name was damaged would be taken for
+    one that an earlier version did not write.
+    """
+    written = (schema.metadata or {}).get(COLUMNS, b"")
+    return bool(set(written.split(b",")) - {name.encode() for name in schema.names} - {b""})
 
 
 def missing_columns(name: str, present: Iterable[str], wanted: Iterable[str]) -> list[str]:

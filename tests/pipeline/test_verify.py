@@ -353,6 +353,24 @@ def test_flipped_bits_of_a_table_raise_or_change_nothing(bank: Path) -> None:
     assert pq.read_table(file).equals(before)
 
 
+@pytest.mark.parametrize(("name", "column"), [("patches", "score_patch"), ("patches", "split"), ("sources", "group")])
+def test_a_damaged_column_name_is_not_taken_for_an_earlier_version(bank: Path, name: str, column: str) -> None:
+    file = bank / "tables" / f"{name}.parquet"
+    intact, places = file.read_bytes(), 0
+    for match in re.finditer(rf"(?<![a-z_,]){column}(?![a-z_,])".encode(), intact):
+        flip(file, match.start())
+        try:
+            changed = pq.read_schema(file).names != pq.read_schema(pa.BufferReader(intact)).names
+        except (pa.ArrowException, OSError):
+            changed = False
+        if changed:
+            places += 1
+            with pytest.raises(BankDamaged, match="names of its columns"):
+                getattr(BankReader(bank), name)()
+        file.write_bytes(intact)
+    assert places
+
+
 def test_a_bank_in_a_bucket_is_verified_and_repaired(
     s3: str, whole: Path, hdr_folder: Path, hdrprep: Command, tmp_path: Path
 ) -> None:
