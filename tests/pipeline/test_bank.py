@@ -32,6 +32,7 @@ from pipeline.bank import (
 from pipeline.bank.arrays import HALF_MAX, to_half
 from pipeline.bank.commits import TURNS, list_commits
 from pipeline.bank.files import replace_file
+from pipeline.bank.schema import COLUMNS
 from pipeline.bank.writer import merge_patches
 from pipeline.errors import BankDamaged, BankError, BankLocked, BankMissing, BankVersionError
 from pipeline.records import patch_id
