@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from model.metrics.crf import crf_correct
+from model.metrics.hdrvdp2 import hdr_vdp_2
 from model.metrics.mse import mse_gamma
 from model.metrics.pair import Image, absolute, planes, scale_factor, scale_name
 from model.metrics.psnr import psnr
@@ -29,6 +30,7 @@ _QUANTITIES: Mapping[str, Quantity] = {
     "pu21_psnr": "dB",
     "pu21_psnr_y": "dB",
     "pu21_ssim": "ssim",
+    "hdr_vdp_2": "Q",
     "color_video_vdp": "JOD",
 }
 CORRECTED = "_crf"  # ends the name of a metric of the corrected test picture
@@ -95,3 +97,4 @@ def _measure(T: Tensor, R: Tensor, factor: float, scale: str, ppd: float) -> Ite
     scaled = tuple(absolute(image, factor).movedim(0, 2) for image in (T, R))
     for name, metric in _ABSOLUTE.items():
         yield name, metric(*scaled).at(scale, factor)
+    yield "hdr_vdp_2", hdr_vdp_2(*scaled, ppd=ppd).at(scale, factor)
