@@ -39,7 +39,8 @@ def curves(reference: Picture) -> Picture:
 
 def grey(rgb: Picture) -> Picture:
     """Luminance (H, W, 1)."""
-    return (rgb @ np.array(LUMINANCE))[..., None]
+    Y: Picture = rgb @ np.array(LUMINANCE)
+    return Y[..., None]
 
 
 def crop(shared_data: Path, name: str) -> tuple[Picture, Picture]:
@@ -48,7 +49,7 @@ def crop(shared_data: Path, name: str) -> tuple[Picture, Picture]:
     for kind, file in files.items():
         if not file.exists() or _digest(file) != EXPECTED["hdr_vdp_2"]["crops"][name][f"sha256_{kind}"]:
             pytest.skip(f"{file} is not the crop that the reference values are of")
-    return linearise(read_ldr(files["png"]), 2.0), read_frame(files["exr"]).pixels.astype(np.float64)
+    return linearise(read_ldr(files["png"]), 2.0).astype(np.float64), read_frame(files["exr"]).pixels.astype(np.float64)
 
 
 def scaled_crop(shared_data: Path, name: str) -> tuple[Picture, Picture]:

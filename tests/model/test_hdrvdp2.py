@@ -29,7 +29,7 @@ TOLERANCE = 1e-9  # the reference values have 10 to 12 digits
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
 
 
-def Q(*pair: Any, **options: Any) -> float:
+def quality(*pair: Any, **options: Any) -> float:
     value = hdr_vdp_2(*pair, **options).value
     assert value is not None
     return value
@@ -46,18 +46,19 @@ def random(*shape: int) -> Tensor:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("case", WANTED["synthetic"], ids=lambda case: case["name"])
 def test_closed_form_pictures(case: dict[str, Any], device: str) -> None:
-    pair = tuple(torch.from_numpy(image).to(device) for image in waves(case["height"], case["width"]))
+    T, R = waves(case["height"], case["width"])
     options = {"ppd": case["ppd"], "surround": None if case["surround"] == -1 else case["surround"]}
-    assert Q(*pair, **options) == pytest.approx(case["Q_rgb"], abs=TOLERANCE)
-    pair = tuple(grey(image.cpu().numpy()) for image in pair)
-    assert Q(*pair, encoding="luminance", **options) == pytest.approx(case["Q_luminance"], abs=TOLERANCE)
+    pair = [torch.from_numpy(image).to(device) for image in (T, R)]
+    assert quality(*pair, **options) == pytest.approx(case["Q_rgb"], abs=TOLERANCE)
+    pair = [torch.from_numpy(grey(image)).to(device) for image in (T, R)]
+    assert quality(*pair, encoding="luminance", **options) == pytest.approx(case["Q_luminance"], abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", CROPS)
 def test_the_authors_crops(shared_data: Path, name: str) -> None:
     test, reference = scaled_crop(shared_data, name)
-    assert Q(test, reference) == pytest.approx(WANTED["crops"][name]["Q_rgb"], abs=TOLERANCE)
-    found = Q(grey(test), grey(reference), encoding="luminance")
+    assert quality(test, reference) == pytest.approx(WANTED["crops"][name]["Q_rgb"], abs=TOLERANCE)
+    found = quality(grey(test), grey(reference), encoding="luminance")
     assert found == pytest.approx(WANTED["crops"][name]["Q_luminance"], abs=TOLERANCE)
 
 
@@ -65,32 +66,32 @@ def test_the_authors_crops(shared_data: Path, name: str) -> None:
 def test_parts_of_the_crops(shared_data: Path, part: dict[str, Any]) -> None:
     pair = [image[slice(*part["rows"]), slice(*part["columns"])] for image in scaled_crop(shared_data, part["crop"])]
     surround = None if part["surround"] == -1 else part["surround"]
-    assert Q(*pair, ppd=part["ppd"], surround=surround) == pytest.approx(part["Q_rgb"], abs=TOLERANCE)
+    assert quality(*pair, ppd=part["ppd"], surround=surround) == pytest.approx(part["Q_rgb"], abs=TOLERANCE)
 
 
 def test_other_encodings() -> None:
-    assert Q(*waves(128, 192), encoding="XYZ") == pytest.approx(WANTED["encodings"]["XYZ"], abs=TOLERANCE)
+    assert quality(*waves(128, 192), encoding="XYZ") == pytest.approx(WANTED["encodings"]["XYZ"], abs=TOLERANCE)
     x, y = np.meshgrid(np.arange(192) / 192, np.arange(128) / 128)
     k = np.arange(1, 4)
     V = 0.5 + 0.48 * np.sin(2 * np.pi * (2 * x[..., None] + 0.3 * k)) * np.cos(6 * np.pi * y)[..., None]
     T = np.clip(V + 0.04 * np.sin(2 * np.pi * (23 * x - 19 * y))[..., None], 0, 1)
-    assert Q(T, V, encoding="sRGB-display") == pytest.approx(WANTED["encodings"]["sRGB-display"], abs=TOLERANCE)
-    found = Q(T[..., 1:2], V[..., 1:2], encoding="luma-display")
+    assert quality(T, V, encoding="sRGB-display") == pytest.approx(WANTED["encodings"]["sRGB-display"], abs=TOLERANCE)
+    found = quality(T[..., 1:2], V[..., 1:2], encoding="luma-display")
     assert found == pytest.approx(WANTED["encodings"]["luma-display"], abs=TOLERANCE)
 
 
 def test_zeros() -> None:
     T, R = waves(128, 192)
     R[:10, :10], T[:10, :5] = 0, 0
-    assert Q(T, R) == pytest.approx(WANTED["zeros"]["Q_without_floor"], abs=TOLERANCE)
+    assert quality(T, R) == pytest.approx(WANTED["zeros"]["Q_without_floor"], abs=TOLERANCE)
     floored = (np.maximum(T, 1e-5), np.maximum(R, 1e-5))
-    assert Q(*floored) == pytest.approx(WANTED["zeros"]["Q_both_floored_at_1e-5"], abs=TOLERANCE)
+    assert quality(*floored) == pytest.approx(WANTED["zeros"]["Q_both_floored_at_1e-5"], abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("encoding", ["rgb-bt.709", "XYZ", "sRGB-display"])
 def test_equal_pictures_have_100(encoding: Encoding) -> None:
     R = waves(40, 30)[1] / 1e4
-    assert Q(R, R.copy(), encoding=encoding) == 100.0
+    assert quality(R, R.copy(), encoding=encoding) == 100.0
 
 
 def test_the_result_names_its_conditions() -> None:
