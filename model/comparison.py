@@ -24,15 +24,15 @@ from model.metrics import compare
 from model.metrics.cvvdp import color_video_vdp, require_cvvdp
 from model.metrics.gamma import GAMMA
 from model.metrics.result import Record
-from model.pictures import read_ldr
+from model.pictures import STILL_SUFFIXES, read_ldr
 from pipeline.errors import HdrprepError, SourceError, UsageError
-from pipeline.frames import NAMED_ONLY, READABLE, kind_of, read_frame
+from pipeline.frames import READABLE, kind_of, read_frame
 
 if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[Any]
 
 Linear = npt.NDArray[np.floating[Any]]  # (H, W, 3) scene-linear BT.709
-LDR_SUFFIXES = NAMED_ONLY | {".tif", ".tiff"}  # of files that hold display-encoded pictures, where no HDR
+CODE_TOLERANCE = 0.01  # codes of 16 bits: float32 in [0, 1] is off by 0.004 at most
 
 
 def add_command(subcommands: Subcommands) -> None:
@@ -125,7 +125,7 @@ def by_name(folder: Path, wanted: Callable[[Path], bool]) -> dict[str, Path]:
     """Return the stills right below a folder that are wanted, by their name without suffix."""
     found: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
-        if file.suffix.lower() not in READABLE | NAMED_ONLY or kind_of(file) != "still" or not wanted(file):
+        if file.suffix.lower() not in READABLE | STILL_SUFFIXES or kind_of(file) != "still" or not wanted(file):
             continue
         other = found.setdefault(file.stem, file)
         if other != file:
@@ -160,7 +160,7 @@ def read_test(file: Path, gamma: float) -> tuple[Linear, float | None]:
     try:
         return read_still(file), None
     except SourceError as error:
-        if file.suffix.lower() not in LDR_SUFFIXES:
+        if file.suffix.lower() not in STILL_SUFFIXES:
             raise PictureError(f"the test picture {file} cannot be used: {error}") from error
     try:
         return linearise(read_ldr(file), gamma), gamma
@@ -176,8 +176,14 @@ def read_still(file: Path) -> Linear:
 
 
 def linearise(T: Linear, gamma: float) -> Linear:
-    """Return T^gamma in float64, of the code values themselves: float32 rounding would show in the sixth decimal."""
-    return (np.rint(T.astype(np.float64) * 65535) / 65535) ** gamma  # exact for 8 bits too: 65535 = 257 * 255
+    """Return T^gamma in float64, of the code values themselves: float32 rounding would show in the sixth decimal.
+
+    Values that a colour profile has put between the codes stay as they are.
+    """
+    level = T.astype(np.float64) * 65535  # a whole number for 8 bits too: 65535 = 257 * 255
+    code = np.rint(level)
+    exact: Linear = np.where(np.abs(level - code) < CODE_TOLERANCE, code, level) / 65535
+    return exact**gamma
 
 
 def write(told: Mapping[str, object], text: str, options: argparse.Namespace) -> None:

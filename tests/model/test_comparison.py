@@ -14,7 +14,8 @@ from model import comparison
 from model.comparison import linearise
 from model.evaluate import main
 from model.metrics import compare
-from model.pictures import read_ldr, write_picture
+from model.pictures import read_ldr
+from model.results import write_picture
 from pipeline.records import FloatImage
 from tests.model.reference_pictures import EXPECTED, waves
 
@@ -68,6 +69,8 @@ def test_code_values_are_exact_for_8_and_16_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(linearise(T, 1.0), LDR / 255)
     wide = LDR.astype(np.uint16) * 256 + 77
     np.testing.assert_array_equal(linearise(read_ldr(png(tmp_path / "16.png", wide)), 1.0), wide / 65535)
+    between = (LDR.astype(np.float64) / 255 * 0.9 + 0.01).astype(np.float32)  # as a colour profile makes them
+    np.testing.assert_allclose(linearise(between, 1.0), between, rtol=0, atol=2e-7)
 
 
 def test_an_hdr_picture_is_taken_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
