@@ -85,9 +85,9 @@ def _parse_window(text: str, by_name: dict[str, Picture], side: int) -> Window:
 
 
 def find_window(T: FloatImage, side: int) -> tuple[int, int]:
-    """Return (x, y) of the square window in which s (1 - s) is largest, s the share of pixels with a saturated channel."""
-    saturated = (T > ALPHA).any(axis=2).astype(np.float64)
-    total = cv2.integral(saturated)  # (H + 1, W + 1)
+    """Return (x, y) of the window with the largest s (1 - s), s its share of pixels with a saturated channel."""
+    saturated = np.asarray((T > ALPHA).any(axis=2), dtype=np.uint8)
+    total = cv2.integral(saturated).astype(np.float64)  # (H + 1, W + 1)
     share = (total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]) / side**2
     y, x = np.unravel_index(np.argmax(share * (1.0 - share)), share.shape)
     return int(x), int(y)
@@ -115,14 +115,16 @@ def cut_row(job: CropJob) -> Cut:
 
 
 def bright_exposure(truth: FloatImage) -> float:
-    """Return the factor that brings the bright luminance of a window to white, so that highlights show their texture."""
+    """Return the factor that brings the bright luminance of a window to white: highlights show their texture."""
     luminance = truth @ np.asarray(WHITE_LUMINANCE, dtype=np.float32)
     return 1.0 / max(float(np.quantile(luminance, BRIGHT)), 1e-4)
 
 
 def make_ablation(jobs: Sequence[CropJob], out: Path, workers: int) -> AblationSection:
-    """Cut all rows and draw them as one panel, OUT/ablation.png. Raises EvaluationError where a method has no result."""
-    done = {cut.crop.picture + str((cut.crop.x, cut.crop.y, cut.crop.side)): cut for cut in run_jobs(cut_row, jobs, workers)}
+    """Cut all rows and draw them as one panel, OUT/ablation.png. A method without a result is an error."""
+    done = {
+        cut.crop.picture + str((cut.crop.x, cut.crop.y, cut.crop.side)): cut for cut in run_jobs(cut_row, jobs, workers)
+    }
     cuts = [done[key] for key in sorted(done)]
     columns = list(cuts[0].crop.files)
     draw_crops(out / "ablation.png", [(cut.crop.title, cut.pictures) for cut in cuts], columns)

@@ -69,10 +69,12 @@ def of_folder(folder: Path) -> list[Candidate]:
     """Return the HDR stills right below a folder. Raises UsageError where there are none."""
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}; name one with HDR pictures")
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in READABLE and kind_of(f) == "still" and f.is_file())
+    files = sorted(
+        f for f in folder.iterdir() if f.suffix.lower() in READABLE and kind_of(f) == "still" and f.is_file()
+    )
     if not files:
         raise UsageError(f"the folder {folder} holds no HDR picture ({', '.join(sorted(READABLE))})")
-    found = {}
+    found: dict[str, Candidate] = {}
     for file in files:  # of equal files the first one counts
         digest = sha256(file)
         found.setdefault(digest, Candidate(digest, file.stem, (str(file.absolute()),), True, 0, digest))

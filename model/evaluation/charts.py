@@ -21,7 +21,7 @@ from pipeline.records import ByteImage
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D31", "#7F7F7F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _INK = "#010203"  # becomes the page's own text colour: no line of a chart has it otherwise
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and scaled
     "svg.hashsalt": "hdrprep",  # or its ids would differ from run to run
     "font.family": "sans-serif",
@@ -73,9 +73,7 @@ def draw_saturation(lines: Sequence[Line], points: Sequence[Points], quantity: s
     return _svg(figure)
 
 
-def draw_crops(
-    file: Path, rows: Sequence[tuple[str, Sequence[ByteImage]]], columns: Sequence[str]
-) -> None:
+def draw_crops(file: Path, rows: Sequence[tuple[str, Sequence[ByteImage]]], columns: Sequence[str]) -> None:
     """Write a PNG of crops: a row for each title, a column for each method."""
     figure, grid = _figure(1.9 * len(columns) + 0.4, 2.05 * len(rows) + 0.5, (len(rows), len(columns)))
     for (title, crops), line in zip(rows, grid, strict=True):

@@ -1,4 +1,4 @@
-"""The command line of evaluation: `testset`, `table1`, `table2`, `fig8` and `ablation` of `python -m model.evaluate`."""
+"""The command line of evaluation: `python -m model.evaluate testset | table1 | table2 | fig8 | ablation`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from model.command import pick_device, say
+from model.errors import EvaluationError
 from model.evaluation import candidates, making
 from model.evaluation.ablation import CropJob, make_ablation, parse_windows
 from model.evaluation.methods import Method, built_in, check_names, parse_method
@@ -24,7 +25,6 @@ from model.evaluation.tables import TableName, make_table, pick_versus, write_pi
 from model.evaluation.testset import TestSet
 from model.evaluation.variants import find_variants
 from model.evaluation.viewing import add_to_viewer
-from model.errors import EvaluationError
 from pipeline.errors import UsageError
 
 Subcommands = Any  # argparse's own type has no public name
@@ -37,25 +37,35 @@ def add_commands(subcommands: Subcommands) -> None:
     table1.add_argument("--versus", metavar="NAME", help="method that differences are to (default: the first network)")
     table2 = _add(subcommands, "table2", run_table2, "the same over checkpoints: masking and pre-training")
     table2.add_argument("--versus", metavar="NAME", help="method that differences are to (default: the first network)")
-    table2.add_argument("--runs", type=Path, metavar="DIR", help="take the weights of the runs that configs/table2 names")
+    table2.add_argument(
+        "--runs", type=Path, metavar="DIR", help="take the weights of the runs that configs/table2 names"
+    )
     fig8 = _add(subcommands, "fig8", run_fig8, "quality against the saturated share of the picture")
-    fig8.add_argument("--edges", type=_percentages, default=[], metavar="P,P,...", help="ranges in percent, as 0,5,10,20")
+    fig8.add_argument(
+        "--edges", type=_percentages, default=[], metavar="P,P,...", help="ranges in percent, as 0,5,10,20"
+    )
     ablation = _add(subcommands, "ablation", run_ablation, "crops of several methods side by side")
     ablation.add_argument("--crop", action="append", default=[], metavar="PICTURE[:x,y,side]", help="repeatable")
-    ablation.add_argument("--crops", type=_positive, default=3, metavar="N", help="rows, where none is named (default: 3)")
+    ablation.add_argument(
+        "--crops", type=_positive, default=3, metavar="N", help="rows, where none is named (default: 3)"
+    )
     ablation.add_argument("--side", type=_positive, default=256, metavar="PIXELS", help="of a window (default: 256)")
     ablation.add_argument("--stops", type=float, help="exposure of the display (default: by each window's highlights)")
 
 
 def _add_testset(subcommands: Subcommands) -> None:
-    parser = subcommands.add_parser("testset", help="photograph held-out sources by the virtual camera", allow_abbrev=False)
+    parser = subcommands.add_parser(
+        "testset", help="photograph held-out sources by the virtual camera", allow_abbrev=False
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--bank", metavar="BANK", help="take the sources of its test side (split.test)")
     source.add_argument("--folder", type=Path, metavar="DIR", help="take the HDR pictures of a folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="takes NAME.png, NAME.exr, testset.json")
     parser.add_argument("--count", type=_positive, default=75, help="sources to take (default: 75, Section 5.1)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice and the cameras (default: 0)")
-    parser.add_argument("--max-side", type=_positive, metavar="PIXELS", help="shrink larger frames (default: as they are)")
+    parser.add_argument(
+        "--max-side", type=_positive, metavar="PIXELS", help="shrink larger frames (default: as they are)"
+    )
     shares = "percent of channel values to saturate: each source at each share (default: drawn, 5 to 15)"
     parser.add_argument("--saturated", type=_percentages, default=[], metavar="P,P,...", help=shares)
     parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (default: 1)")
@@ -70,8 +80,12 @@ def _add(subcommands: Subcommands, name: str, work: Callable[..., int], text: st
     parser.add_argument("--method", action="append", default=[], metavar="METHOD", help=method)
     parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
-    parser.add_argument("--align", choices=("none", "exposed"), default="none", help="scale of all results (default: none)")
-    parser.add_argument("--mean-luminance", type=_light, default=100.0, metavar="CD/M2", help="of references (default: 100)")
+    parser.add_argument(
+        "--align", choices=("none", "exposed"), default="none", help="scale of all results (default: none)"
+    )
+    parser.add_argument(
+        "--mean-luminance", type=_light, default=100.0, metavar="CD/M2", help="of references (default: 100)"
+    )
     parser.add_argument("--ppd", type=_light, default=30.0, help="pixels per visual degree (default: 30)")
     parser.add_argument("--no-crf", action="store_true", help="leave out the metrics with the camera's curve corrected")
     parser.set_defaults(work=work)

@@ -81,7 +81,8 @@ def orders(
     for candidate in chosen:
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", candidate.title).strip("-._")[:60] or "picture"
         name = f"{slug}-{candidate.source_id[:8]}"
-        for share in saturated or [None]:
+        shares: list[float | None] = [*saturated] or [None]
+        for share in shares:
             ending = "" if share is None else f"-{round(1000 * share):03d}"
             found.append(Order(candidate, name + ending, folder, seed, max_side, share))
     return found
@@ -171,7 +172,13 @@ def shrink(scene: FloatImage, max_side: int | None) -> FloatImage:
 
 
 def describe(
-    taken: Sequence[Taken], *, seed: int, wanted: int, candidates: int, held_out: bool, max_side: int | None,
+    taken: Sequence[Taken],
+    *,
+    seed: int,
+    wanted: int,
+    candidates: int,
+    held_out: bool,
+    max_side: int | None,
     saturated: Sequence[float],
 ) -> TestSet:
     """Return the description of a test set, its pictures by name: the order of work leaves no trace."""

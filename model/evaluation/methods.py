@@ -56,7 +56,9 @@ class Method:
 def built_in(kind: Kind) -> Method:
     """Return a method that needs no file."""
     if kind == "input":
-        return Method("Input", "input", identity=f"T^{GAMMA}", facts={"what it is": f"the input, linearised by T^{GAMMA:g}"})
+        return Method(
+            "Input", "input", identity=f"T^{GAMMA}", facts={"what it is": f"the input, linearised by T^{GAMMA:g}"}
+        )
     numbers = asdict(Landis())
     told = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
     facts = {"what it is": f"expansion operator of Landis 2002 ({told})"}
@@ -69,7 +71,7 @@ def parse_method(text: str) -> Method:
     name = name.strip()
     if not equals:
         if text in BUILT_IN:
-            return built_in(text)  # type: ignore[arg-type] # mypy does not narrow by `in`
+            return built_in(text)
         raise UsageError(
             f"--method {text}: write NAME=WEIGHTS.safetensors, NAME=FOLDER of results, {' or '.join(BUILT_IN)}"
         )
@@ -142,9 +144,9 @@ def align(radiance: FloatImage, truth: FloatImage, T: FloatImage, alignment: Ali
     """Return the radiance multiplied by one factor, and the factor.
 
     `none`: 1, since the exposure of the test set is known to every method: what is not saturated is T^2 up to the
-    camera's curve. `exposed`: the median over well-exposed pixels (every channel of T between 0.1 and 0.96) of the ratio
-    of true to given luminance, for methods whose results have a scale of their own. Saturated pixels have no say in it:
-    they are what is judged.
+    camera's curve. `exposed`: the median over well-exposed pixels (every channel of T between 0.1 and 0.96) of the
+    ratio of true to given luminance, for methods whose results have a scale of their own. Saturated pixels have no say
+    in it: they are what is judged.
     """
     if alignment == "none":
         return radiance, 1.0
@@ -160,7 +162,7 @@ def align(radiance: FloatImage, truth: FloatImage, T: FloatImage, alignment: Ali
 
 @lru_cache(maxsize=1)
 def _network(weights: Path, identity: str, device: torch.device) -> MaskedUNet:
-    """Return the network of a file, kept for the next picture. Raises EvaluationError where the file changed meanwhile."""
+    """Return the network of a file, kept for the next picture. A file that changed meanwhile is an error."""
     if sha256(weights) != identity:
         raise EvaluationError(f"{weights} changed while it was being evaluated; repeat the command")
     return load_network(weights).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -14,8 +14,8 @@ def notes(results: Results, settings: MetricSettings) -> list[str]:
     told = [
         "The rows may be compared with each other: all saw the same photographs, and each mean is over the pictures "
         f"that all methods have ({len(results.common)} of {len(testset.pictures)}).",
-        f"They may be compared with other numbers of this test set alone (fingerprint {testset.fingerprint()[:12]}), and "
-        "not with the numbers that Santos et al. 2020 printed: their 75 pictures are not public.",
+        f"They may be compared with other numbers of this test set alone (fingerprint {testset.fingerprint()[:12]}), "
+        "and not with the numbers that Santos et al. 2020 printed: their 75 pictures are not public.",
         *_about_testset(testset),
         _about_scale(settings),
         "The interval says how the mean would move with other scenes of the same kind (bootstrap over scenes, BCa); it "
@@ -26,9 +26,8 @@ def notes(results: Results, settings: MetricSettings) -> list[str]:
     networks = [m for m in results.methods if m.kind == "network"]
     if len({(m.facts.get("width"), m.facts.get("trained")) for m in networks}) > 1:
         told.append("The networks differ in width or training, as the table says: what differs is not masking alone.")
-    for method in networks:
-        if method.facts.get("width") not in (None, "64"):
-            told.append(f"{method.name} has width {method.facts['width']}; the paper's network has 64.")
+    narrow = [method for method in networks if method.facts.get("width") not in (None, "64")]
+    told += [f"{method.name} has width {method.facts['width']}; the paper's network has 64." for method in narrow]
     return told
 
 
@@ -40,10 +39,14 @@ def _about_testset(testset: TestSet) -> list[str]:
     if testset.wanted > testset.candidates:
         told.append(f"{testset.wanted} sources were asked for, and there were {testset.candidates}.")
     if testset.max_side is not None:
-        told.append(f"Frames were shrunk to {testset.max_side} pixels at most: texture is finer and noise lower than at full size.")
+        told.append(
+            f"Frames were shrunk to {testset.max_side} pixels at most: texture is finer, and noise lower, than at full size."
+        )
     if testset.saturated:
         shares = ", ".join(f"{100 * share:g}" for share in testset.saturated)
-        told.append(f"Each source was photographed with {shares} % of its channel values saturated, not with a drawn share.")
+        told.append(
+            f"Each source was photographed with {shares} % of its channel values saturated, not with a drawn share."
+        )
     return told
 
 

@@ -1,7 +1,7 @@
-"""Radiance as an 8-bit picture that a browser can expose anew: logarithmic code values, exposed by a filter of the page.
+"""Radiance as 8-bit pictures that a browser can expose anew: logarithmic code values, a filter of the page.
 
-Code c in [0, 1] of radiance v in units of the clipping level, per channel: c = log2(1 + 256 v) / 14. It reaches from 0 to
-64 times the clipping level, in steps of 1.7 % in the mid tones and above, and is linear near black.
+Code c in [0, 1] of radiance v in units of the clipping level, per channel: c = log2(1 + 256 v) / 14. It reaches from 0
+to 64 times the clipping level, in displayed steps of 1.7 % from the mid tones on, and is linear near black.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.camera import encode_jpeg
 from pipeline.bank.files import replace_file
+from pipeline.camera import encode_jpeg
 from pipeline.records import ByteImage, FloatImage
 
 SLOPE, STOPS = 256.0, 14.0

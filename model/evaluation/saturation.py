@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,13 @@ def bins_of(pictures: Sequence[Picture], edges: Sequence[float]) -> list[tuple[f
     ordered = sorted(pictures, key=lambda p: (p.saturated_pixels, p.name))
     if edges:
         found = []
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in pairwise(edges):
             last = high == edges[-1]
-            inside = [p for p in ordered if low <= p.saturated_pixels and (p.saturated_pixels < high or (last and p.saturated_pixels <= high))]
+            inside = [
+                p
+                for p in ordered
+                if low <= p.saturated_pixels and (p.saturated_pixels < high or (last and p.saturated_pixels <= high))
+            ]
             found.append((low, high, inside))
         return [entry for entry in found if entry[2]]
     count = max(1, min(MOST_BINS, len(ordered) // LEAST_IN_BIN))
@@ -57,11 +62,14 @@ def make_figure(results: Results, settings: MetricSettings, out: Path, edges: Se
     values: dict[str, dict[str, list[Cell]]] = {}
     charts = {}
     for metric in metrics:
-        values[metric] = {m.name: [_cell(results, m.name, metric, part) for _, _, part in bins] for m in results.complete}
+        values[metric] = {
+            m.name: [_cell(results, m.name, metric, part) for _, _, part in bins] for m in results.complete
+        }
         middles = [float(np.mean([p.saturated_pixels for p in part])) for _, _, part in bins]
         lines = [Line(name, middles, cells) for name, cells in values[metric].items()]
         points = [
-            Points(m.name, [p.saturated_pixels for p in common], results.values(m, metric, common)) for m in results.complete
+            Points(m.name, [p.saturated_pixels for p in common], results.values(m, metric, common))
+            for m in results.complete
         ]
         charts[metric] = f"fig8-{metric}.svg"
         drawn = draw_saturation(lines, points, label(metric))

@@ -1,4 +1,4 @@
-"""One method on one picture: radiance, alignment, metrics, preview, kept on disk under a key of all that they depend on.
+"""One method on one picture: radiance, alignment, metrics, preview, kept under a key of all that they depend on.
 
 OUT/results/METHOD/PICTURE.json     {"key", "method", "picture", "factor", "metrics", "preview"}
 OUT/pictures/PICTURE/METHOD-KEY.jpg the preview
@@ -66,7 +66,12 @@ class Job:
 
     def key(self) -> str:
         """Return a digest of all that the result depends on. Raises EvaluationError where the method has none."""
-        told = [self.picture.ldr_sha256, self.picture.hdr_sha256, self.method.kind, identity_on(self.method, self.picture)]
+        told = [
+            self.picture.ldr_sha256,
+            self.picture.hdr_sha256,
+            self.method.kind,
+            identity_on(self.method, self.picture),
+        ]
         text = json.dumps([*told, asdict(self.settings), self.device, code_version(), PREVIEW_SIDE])
         return hashlib.sha256(text.encode()).hexdigest()
 

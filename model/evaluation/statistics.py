@@ -1,9 +1,9 @@
 """Means with intervals over the pictures of a test set, and paired differences between two methods.
 
 The intervals are bootstrap intervals, bias-corrected and accelerated (BCa; Efron 1987, "Better bootstrap confidence
-intervals"), of the mean. What is drawn anew are scenes, not pictures: several photographs of one scene, such as the same
-frame at several exposures, do not count as independent evidence. Pictures are the population that they speak about: they
-say how far the mean would move with other scenes of the same kind, nothing about another kind.
+intervals"), of the mean. What is drawn anew are scenes, not pictures: several photographs of one scene, such as the
+same frame at several exposures, do not count as independent evidence. They say how far the mean would move with other
+scenes of the same kind, and nothing about another kind.
 """
 
 from __future__ import annotations

@@ -152,7 +152,10 @@ def to_markdown(table: TableSection) -> str:
     if corrected:
         parts += ["After correction of the camera's curve:", _grid(table, corrected, difference=False)]
     if len(table.rows) > 1 and table.versus:
-        parts += [f"Mean difference to {_cell_text(table.versus)}, paired by picture:", _grid(table, plain, difference=True)]
+        parts += [
+            f"Mean difference to {_cell_text(table.versus)}, paired by picture:",
+            _grid(table, plain, difference=True),
+        ]
     parts += ["## What the numbers may be compared with", "\n".join(f"- {note}" for note in table.notes)]
     lines = ["| Published (Santos et al. 2020), of other pictures | MSE | HDR-VDP-2 |", "|---|---|---|"]
     lines += [f"| {row.method} | {row.mse:.4f} | {row.hdr_vdp_2:.2f} |" for row in table.published]
@@ -170,14 +173,14 @@ def _grid(table: TableSection, metrics: Sequence[str], difference: bool) -> str:
 
 
 def show(entry: Cell | None, metric: str, difference: bool = False) -> str:
-    """Return `mean [low, high]`, or that of the difference; a dash where there is none."""
+    """Return `mean [low, high]`, or that of the difference; `none` where there is none."""
     if entry is None:
-        return "–"
+        return "none"
     names = ("difference", "difference_low", "difference_high") if difference else ("mean", "low", "high")
     mean, low, high = (getattr(entry, name) for name in names)
     sign = "+" if difference else ""
     if mean is None:
-        return "–"
+        return "none"
     form = f"{sign}.{digits(metric)}f"
     return f"{mean:{form}}" + ("" if low is None or high is None else f" [{low:{form}}, {high:{form}}]")
 
@@ -191,7 +194,8 @@ def write_pictures(out: Path, name: str, results: Results) -> Path:
     for method in results.methods:
         for picture in results.testset.pictures:
             score = results.scores[method.name, picture.name]
-            told = {"method": method.name, "picture": picture.name, "scene": picture.scene, "reason": score.reason}
+            told: dict[str, str | float | None] = {"method": method.name, "picture": picture.name}
+            told |= {"scene": picture.scene, "reason": score.reason}
             told |= {"saturated_pixels": picture.saturated_pixels, "saturated_values": picture.saturated_values}
             writer.writerow(told | dict(score.numbers))
     file = out / f"{name}-pictures.csv"

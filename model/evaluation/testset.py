@@ -140,7 +140,10 @@ def hdr_file(folder: Path, picture: Picture) -> Path:
 
 def read_pair(folder: Path, picture: Picture) -> tuple[FloatImage, FloatImage]:
     """Return (T, truth) of one picture. Raises EvaluationError where a file is not what it was."""
-    for file, expected in ((ldr_file(folder, picture), picture.ldr_sha256), (hdr_file(folder, picture), picture.hdr_sha256)):
+    for file, expected in (
+        (ldr_file(folder, picture), picture.ldr_sha256),
+        (hdr_file(folder, picture), picture.hdr_sha256),
+    ):
         check_digest(file, expected)
     T = read_ldr(ldr_file(folder, picture))
     truth = read_frame(hdr_file(folder, picture)).pixels
