@@ -15,7 +15,7 @@ def notes(results: Results, settings: MetricSettings) -> list[str]:
         "The rows may be compared with each other: all saw the same photographs, and each mean is over the pictures "
         f"that all methods have ({len(results.common)} of {len(testset.pictures)}).",
         f"They may be compared with other numbers of this test set alone (fingerprint {testset.fingerprint()[:12]}), "
-        "and not with the numbers that Santos et al. 2020 printed: their 75 pictures are not public.",
+        "and not with the numbers that Santos et al. 2020 printed: theirs are of 75 other pictures.",
         *_about_testset(testset),
         _about_scale(settings),
         "The interval says how the mean would move with other scenes of the same kind (bootstrap over scenes, BCa); it "
@@ -40,7 +40,7 @@ def _about_testset(testset: TestSet) -> list[str]:
         told.append(f"{testset.wanted} sources were asked for, and there were {testset.candidates}.")
     if testset.max_side is not None:
         told.append(
-            f"Frames were shrunk to {testset.max_side} pixels at most: texture is finer, and noise lower, than at full size."
+            f"Frames were shrunk to {testset.max_side} pixels at most: texture is finer, and noise lower, than in full."
         )
     if testset.saturated:
         shares = ", ".join(f"{100 * share:g}" for share in testset.saturated)
