@@ -64,7 +64,7 @@ class OutputError(HdrprepError):
 
 
 class ClusterError(HdrprepError):
-    """The Dask scheduler went away while it was needed."""
+    """The Dask scheduler went away while it was needed, or local workers cannot be started."""
 
 
 class SourceError(HdrprepError, ValueError):

@@ -25,6 +25,7 @@ from pipeline.versions import versions
 
 WINDOW = 3  # tasks a worker thread that run or wait
 CONNECTING = 10.0  # seconds in which a scheduler answers, or one that was lost comes back
+STARTS = 3  # of the local workers, where one dies at it
 PATIENCE = 5.0  # seconds without a result, after which it is said that there is no worker
 
 
@@ -225,6 +226,19 @@ def _local_cluster(workers: int) -> LocalCluster:
             "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
         }
     )
+    failure: RuntimeError | None = None
+    for _ in range(STARTS):
+        try:
+            return _processes(workers)
+        except RuntimeError as error:  # so says Dask where a process is killed before it has reported for work
+            log.warning("a worker process died while it started")
+            failure = error
+    raise ClusterError(
+        f"a worker process died while it started, {STARTS} times in a row; is memory short? try fewer --workers"
+    ) from failure
+
+
+def _processes(workers: int) -> LocalCluster:
     with _ignoring_interrupts():  # what the workers inherit, before they can say so themselves
         # Port 0: any free one, so that two runs on one machine do not get in each other's way.
         return LocalCluster(

@@ -74,7 +74,7 @@ class Killing:
         elif what == "driver":
             os.kill(process.pid, signal.SIGKILL)
         else:
-            workers = workers_of(process)
+            workers = workers_of(process.pid)
             if not workers:
                 return 0
             os.kill(self.dice.choice(workers), signal.SIGKILL)

@@ -10,7 +10,6 @@ import io
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,11 +79,18 @@ def sitecustomize_folder(folder: Path) -> Path:
     return folder
 
 
-def workers_of(process: subprocess.Popen[Any]) -> list[int]:
+def workers_of(process: int) -> list[int]:
     """Return the worker processes that a driver, or a `dask worker`, has started; any of its threads may have."""
-    lists = Path(f"/proc/{process.pid}/task").glob("*/children")
+    lists = Path(f"/proc/{process}/task").glob("*/children")
     children = [child for children in lists for child in children.read_text().split()]
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [int(child) for child in children if b"spawn_main" in _command_line(child)]
+
+
+def _command_line(process: str) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since
+        return b""
 
 
 def arm_by_environment() -> None:

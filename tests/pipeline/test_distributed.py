@@ -134,7 +134,7 @@ def test_the_work_of_a_worker_that_is_killed_is_done_elsewhere(
     if lost == "machine":
         kill_all(cluster.workers[0])
     else:  # another one is started in its place
-        (worker,) = workers_of(cluster.workers[0])
+        (worker,) = workers_of(cluster.workers[0].pid)
         os.kill(worker, signal.SIGKILL)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
