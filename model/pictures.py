@@ -91,16 +91,9 @@ def quiet_libraries() -> Iterator[None]:
         os.close(kept)
 
 
-def write_picture(
-    target: Path, kind: str, pixels: npt.NDArray[np.generic], stored_as: str, *, dated: bool = True
-) -> None:
-    """Write (H, W, 3) RGB as a file of this kind, in one rename. EXR files are compressed by zip.
-
-    An EXR file holds the time of its making, unless it is not to be `dated`: then equal pictures are equal files.
-    """
+def write_picture(target: Path, kind: str, pixels: npt.NDArray[np.generic], stored_as: str) -> None:
+    """Write (H, W, 3) RGB as a file of this kind, in one rename. EXR files are compressed by zip."""
     spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], 3, stored_as)
-    if not dated:
-        spec["DateTime"] = "2020:07:01 00:00:00"  # or OpenImageIO would write the time
     spec["compression"] = "zip"
     spec["Software"] = "hdrprep"
 

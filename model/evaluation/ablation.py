@@ -23,7 +23,7 @@ from model.evaluation.parallel import run_jobs
 from model.evaluation.previews import develop
 from model.evaluation.sections import AblationSection, Crop
 from model.evaluation.testset import Picture, TestSet, read_pair
-from model.pictures import write_picture
+from model.evaluation.writing import write_png
 from pipeline.errors import UsageError
 from pipeline.records import ByteImage, FloatImage
 
@@ -109,7 +109,7 @@ def cut_row(job: CropJob) -> Cut:
     files = {}
     for number, (name, pixels) in enumerate(columns.items()):
         files[name] = f"crops/{picture.name}-{x}-{y}-{side}-{number}.png"
-        write_picture(job.out / files[name], "png", pixels, "uint8", dated=False)
+        write_png(job.out / files[name], pixels)
     crop = Crop(picture=picture.name, title=picture.title, x=x, y=y, side=side, exposure=exposure, files=files)
     return Cut(crop, tuple(columns.values()))
 

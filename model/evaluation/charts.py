@@ -50,7 +50,7 @@ class Points:
     values: Sequence[float]
 
 
-def draw_saturation(lines: Sequence[Line], points: Sequence[Points], quantity: str) -> str:
+def draw_saturation(lines: Sequence[Line], points: Sequence[Points], quantity: str, logarithmic: bool = False) -> str:
     """Return an SVG: means with their intervals over the saturated share in percent, single pictures behind them."""
     figure, axes = _figure(7.2, 4.2)
     for i, cloud in enumerate(points):
@@ -68,6 +68,8 @@ def draw_saturation(lines: Sequence[Line], points: Sequence[Points], quantity: s
         axes.errorbar([x for x, _ in told], means, yerr=bars, capsize=3, linewidth=1.5, markersize=5, **style)
     axes.set_xlabel("saturated pixels of the input, %")
     axes.set_ylabel(quantity)
+    if logarithmic:
+        axes.set_yscale("log")
     axes.grid(alpha=0.15, color=_INK)
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.09 * -(-len(lines) // 3)), ncols=3)
     return _svg(figure)

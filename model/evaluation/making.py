@@ -22,8 +22,7 @@ from model.errors import EvaluationError
 from model.evaluation.candidates import Candidate, read
 from model.evaluation.parallel import run_jobs
 from model.evaluation.testset import CameraNumbers, Picture, Rejected, TestSet, check_digest, hdr_file, ldr_file, sha256
-from model.pictures import write_picture
-from model.unet import HALF_MAX
+from model.evaluation.writing import HALF_MAX, write_half, write_png
 from pipeline.bank.files import replace_file
 from pipeline.camera import (
     RADIANCE_CEILING,
@@ -126,10 +125,9 @@ def take_anew(order: Order) -> Picture:
     if order.saturated is not None:
         camera = replace(camera, clip_fraction=1.0 - order.saturated)
     truth, ldr, camera = shoot(scene, camera)
-    target = order.folder / order.name
-    write_picture(target.with_name(f"{order.name}.png"), "png", ldr, "uint8", dated=False)
-    held = np.minimum(truth, np.float32(HALF_MAX))
-    write_picture(target.with_name(f"{order.name}.exr"), "openexr", held, "half", dated=False)
+    png, exr = order.folder / f"{order.name}.png", order.folder / f"{order.name}.exr"
+    write_png(png, ldr)
+    write_half(exr, truth)
     picture = Picture(
         name=order.name,
         title=candidate.title,
@@ -143,8 +141,8 @@ def take_anew(order: Order) -> Picture:
         saturated_values=float((truth >= 1.0).mean()),
         brightest=float(truth.max()),
         beyond_half=int((truth > HALF_MAX).sum()),
-        ldr_sha256=sha256(target.with_name(f"{order.name}.png")),
-        hdr_sha256=sha256(target.with_name(f"{order.name}.exr")),
+        ldr_sha256=sha256(png),
+        hdr_sha256=sha256(exr),
         licence=candidate.licence,
         attribution=candidate.attribution,
     )

@@ -56,12 +56,10 @@ class Method:
 def built_in(kind: Kind) -> Method:
     """Return a method that needs no file."""
     if kind == "input":
-        return Method(
-            "Input", "input", identity=f"T^{GAMMA}", facts={"what it is": f"the input, linearised by T^{GAMMA:g}"}
-        )
+        return Method("Input", "input", identity=f"T^{GAMMA}", facts={"": f"linearised by T^{GAMMA:g}"})
     numbers = asdict(Landis())
     told = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
-    facts = {"what it is": f"expansion operator of Landis 2002 ({told})"}
+    facts = {"": f"expansion operator: {told}"}
     return Method("Landis 2002", "expansion", identity=json.dumps(numbers), facts=facts)
 
 
@@ -79,7 +77,7 @@ def parse_method(text: str) -> Method:
     if not name or not place:
         raise UsageError(f"--method {text}: write a name, = and a file of weights or a folder")
     if path.is_dir():
-        return Method(name, "folder", path, identity="results", facts={"what it is": "results of another method"})
+        return Method(name, "folder", path, identity="results", facts={"": "results of another method"})
     if not path.is_file():
         raise UsageError(f"--method {text}: there is no file or folder {place}")
     return Method(name, "network", path, sha256(path), facts_of(path))

@@ -13,6 +13,7 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
+from model.evaluation.labels import CORRECTED, digits, label, lower_is_better
 from model.evaluation.previews import SLOPE, STOPS
 from model.evaluation.scoring import PREVIEW_SIDE
 from model.evaluation.sections import (
@@ -25,11 +26,12 @@ from model.evaluation.sections import (
     load_sections,
     load_viewer,
 )
-from model.evaluation.tables import CORRECTED, digits, label, lower_is_better, show
+from model.evaluation.tables import show
 from model.evaluation.testset import TestSet
 from pipeline.bank.files import replace_file
 
 REFERENCE_LABEL = "Ground truth"
+CAPTION = ("mse_gamma", "pu21_psnr", "hdr_vdp_2")  # under each picture; the tables have all
 
 
 def write_page(out: Path, testset: TestSet) -> Path:
@@ -52,9 +54,10 @@ def make_page(sections: Sequence[Section], viewer: Viewer, testset: TestSet, out
         js=_asset("page.js"),
         about=escape(_about(testset)),
         links=links,
+        # The same sentences stand under every table: those of the first one are open.
         bodies="".join(
             f'<section id="{name}"><h2>{escape(title)}</h2>{body}</section>' for name, title, body in bodies
-        ),
+        ).replace('<details class="notes">', '<details class="notes" open>', 1),
         data=_embedded(viewer),
         made=escape(", ".join(f"{name} {number}" for name, number in testset.versions.items())),
     )
@@ -86,7 +89,7 @@ def _table_section(table: TableSection) -> str:
     corrected = [m for m in table.metrics if m.endswith(CORRECTED)]
     parts = [
         f"<p>Means over {table.pictures} pictures of {table.scenes} scenes, with 95 % intervals. The best mean of each "
-        "column is green; click a head to sort.</p>",
+        "column is bold; click a head to sort.</p>",
         _grid(table, plain, "means"),
     ]
     if len(table.rows) > 1 and table.versus:
@@ -109,7 +112,7 @@ def _grid(table: TableSection, metrics: Sequence[str], caption: str, difference:
     for row in table.rows:
         if difference and row.method == table.versus:
             continue
-        facts = ", ".join(f"{name} {value}" for name, value in row.facts.items())
+        facts = ", ".join(f"{name} {value}".strip() for name, value in row.facts.items())
         facts += f"{'; ' if facts else ''}no result for {row.missing} pictures" if row.missing else ""
         cells = "".join(_cell(row.cells.get(m), m, difference, best.get(m) == row.method) for m in metrics)
         name = (
@@ -198,7 +201,7 @@ def _details(heading: str, body: str) -> str:
 def _notes(notes: Sequence[str]) -> str:
     entries = "".join(f"<li>{escape(note)}</li>" for note in notes)
     heading = "What the numbers may be compared with"
-    return f'<details open><summary>{heading}</summary><ul class="notes">{entries}</ul></details>'
+    return f'<details class="notes"><summary>{heading}</summary><ul>{entries}</ul></details>'
 
 
 def _embedded(viewer: Viewer) -> str:
@@ -208,7 +211,7 @@ def _embedded(viewer: Viewer) -> str:
     for picture in viewer.pictures:
         names |= dict.fromkeys(picture.previews)
         for numbers in picture.numbers.values():
-            metrics |= dict.fromkeys(metric for metric in numbers if not metric.endswith(CORRECTED))
+            metrics |= dict.fromkeys(metric for metric in numbers if metric in CAPTION)
     pictures = []
     for picture in viewer.pictures:
         addresses = {"reference": quote(picture.reference)}

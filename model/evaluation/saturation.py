@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from model.evaluation.charts import Line, Points, draw_saturation
+from model.evaluation.labels import CORRECTED, label, lower_is_better
 from model.evaluation.notes import notes
 from model.evaluation.results import Results
 from model.evaluation.scoring import MetricSettings
 from model.evaluation.sections import Cell, FigureSection, cell
 from model.evaluation.statistics import estimate
-from model.evaluation.tables import CORRECTED, label
 from model.evaluation.testset import Picture
 from pipeline.bank.files import replace_file
 
@@ -72,7 +72,7 @@ def make_figure(results: Results, settings: MetricSettings, out: Path, edges: Se
             for m in results.complete
         ]
         charts[metric] = f"fig8-{metric}.svg"
-        drawn = draw_saturation(lines, points, label(metric))
+        drawn = draw_saturation(lines, points, label(metric), logarithmic=lower_is_better(metric))
         replace_file(out / charts[metric], lambda beside, drawn=drawn: beside.write_text(drawn, encoding="utf-8"))  # type: ignore[misc]
     return FigureSection(
         title="Fig. 8: quality against the saturated share",

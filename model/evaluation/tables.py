@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from model.evaluation.labels import CORRECTED, digits, label
 from model.evaluation.methods import Method
 from model.evaluation.notes import notes
 from model.evaluation.results import Results
@@ -18,19 +19,6 @@ from pipeline.bank.files import replace_file
 from pipeline.errors import UsageError
 
 TableName = Literal["table1", "table2"]
-CORRECTED = "_crf"  # ends the name of a metric of the test picture after correction of the camera's curve
-
-LABELS = {
-    "mse_gamma": "MSE",
-    "psnr": "PSNR",
-    "ssim": "SSIM",
-    "pu21_psnr": "PU21-PSNR",
-    "pu21_psnr_y": "PU21-PSNR-Y",
-    "pu21_ssim": "PU21-SSIM",
-    "hdr_vdp_2": "HDR-VDP-2",
-    "cvvdp": "ColorVideoVDP",
-}
-
 TITLES: dict[TableName, str] = {
     "table1": "Table 1: methods on the test set",
     "table2": "Table 2: masking and pre-training",
@@ -60,24 +48,6 @@ COLUMNS = (
     *("method", "metric", "pictures", "scenes", "mean", "low", "high", "median"),
     *("versus", "difference", "difference_low", "difference_high"),
 )
-
-
-def lower_is_better(metric: str) -> bool:
-    """Say in which direction a metric improves."""
-    return metric.startswith("mse")
-
-
-def label(metric: str) -> str:
-    """Return what people call a metric, with an arrow to its better end."""
-    plain = metric.removesuffix(CORRECTED)
-    ending = ", corrected" if metric.endswith(CORRECTED) else ""
-    return f"{LABELS.get(plain, plain)}{ending} {'↓' if lower_is_better(metric) else '↑'}"
-
-
-def digits(metric: str) -> int:
-    """Return how many decimals of a metric mean something."""
-    plain = metric.removesuffix(CORRECTED)
-    return 4 if plain in ("mse_gamma", "ssim", "pu21_ssim") else 2
 
 
 def make_table(name: TableName, results: Results, settings: MetricSettings, versus: str | None) -> TableSection:

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.errors import EvaluationError
-from model.pictures import read_ldr
+from model.evaluation.writing import read_png
 from pipeline.bank.files import replace_file
 from pipeline.errors import SourceError, UsageError
 from pipeline.frames import read_frame
@@ -145,7 +145,7 @@ def read_pair(folder: Path, picture: Picture) -> tuple[FloatImage, FloatImage]:
         (hdr_file(folder, picture), picture.hdr_sha256),
     ):
         check_digest(file, expected)
-    T = read_ldr(ldr_file(folder, picture))
+    T = read_png(ldr_file(folder, picture))
     truth = read_frame(hdr_file(folder, picture)).pixels
     size = (picture.height, picture.width, 3)
     if T.shape != size or truth.shape != size:
