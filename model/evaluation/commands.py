@@ -150,6 +150,8 @@ def _run_table(options: argparse.Namespace, name: TableName, methods: Sequence[M
 
 def run_fig8(options: argparse.Namespace) -> int:
     """Quality against saturation."""
+    if len(options.edges) == 1:
+        raise UsageError("--edges: name two or more, such as 0,10,20")
     results = _evaluate(options, _methods(options))
     figure = make_figure(results, _settings(options), options.out, options.edges)
     files = [write_bins(options.out, figure), write_pictures(options.out, "fig8", results)]
