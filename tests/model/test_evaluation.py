@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 from model.evaluate import main
 from model.evaluation import scoring
 from model.evaluation.previews import decode, encode
-from model.evaluation.testset import TestSet, read_pair
+from model.evaluation.testset import Picture, TestSet, read_pair
 from model.evaluation.writing import read_png, write_half
 
 
@@ -36,11 +37,10 @@ def rows(file: Path) -> list[dict[str, str]]:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The pictures that were measured, in order."""
     seen: list[str] = []
-    real = scoring.read_pair
 
-    def count(folder: Path, picture: object) -> object:
-        seen.append(str(getattr(picture, "name")))  # noqa: B009
-        return real(folder, picture)  # type: ignore[arg-type]
+    def count(folder: Path, picture: Picture) -> object:
+        seen.append(picture.name)
+        return read_pair(folder, picture)
 
     monkeypatch.setattr(scoring, "read_pair", count)
     return seen
@@ -247,3 +247,20 @@ def test_previews_hold_what_a_display_can_show() -> None:
     light = np.geomspace(2.0**-6, 60.0, 999, dtype=np.float32).reshape(-1, 1, 1).repeat(3, axis=2)
     np.testing.assert_allclose(decode(encode(light)), light, rtol=0.05)
     assert decode(encode(np.zeros((1, 1, 3), np.float32))).max() == 0.0
+
+
+def test_the_document_names_commands_and_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    document = Path(__file__).parents[2] / "docs" / "evaluation.md"
+    if not document.exists():
+        pytest.skip("runs in a checkout only")
+    told = document.read_text().replace("\\\n", " ")
+    used = re.findall(r"^python -m model.evaluate (\w+) (.*)$", told, re.MULTILINE)
+    assert {command for command, _ in used} == {"testset", "table1", "table2", "fig8", "ablation"}
+    known = set[str]()
+    for command, rest in used:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        options = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+        assert set(re.findall(r"--[\w-]+", rest)) <= options
+        known |= options
+    assert set(re.findall(r"`(--[\w-]+)", told)) <= known

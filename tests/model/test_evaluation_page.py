@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing escapes it, nothing is asked of a network, and it works by mouse, key and finger."""
+"""The page in a real browser: nothing escapes it, nothing is asked of a network, and it works by mouse and key."""
 
 from __future__ import annotations
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from model.evaluation.ablation import find_window
@@ -123,7 +125,7 @@ def test_ranges_hold_every_picture_once() -> None:
     parts = bins_of(shown, ())
     assert sorted(p.name for _, _, part in parts for p in part) == sorted(p.name for p in shown)
     assert [low for low, _, _ in parts] == sorted(low for low, _, _ in parts)
-    for (_, high, _), (low, _, _) in zip(parts, parts[1:], strict=False):
+    for (_, high, _), (low, _, _) in pairwise(parts):
         assert high < low  # equal shares are never parted
     named = bins_of(shown, (0.0, 0.2, 0.9))
     assert [len(part) for _, _, part in named] == [4, 5]
@@ -132,8 +134,6 @@ def test_ranges_hold_every_picture_once() -> None:
 
 
 def test_the_window_lies_where_saturated_and_exposed_meet() -> None:
-    import numpy as np
-
     T = np.full((40, 60, 3), 0.3, np.float32)
     T[:, 35:, 1] = 1.0  # the edge runs along x = 35
     x, y = find_window(T, 10)
