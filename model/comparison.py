@@ -74,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("TEST and REFERENCE are two pictures or two folders, and not one of each")
     if options.cvvdp:
         require_cvvdp()
+    options.device = pick_device(options.device)
     if options.test.is_dir():
         return compare_folders(options)
     records = measure(options.test, options.reference, options)
@@ -82,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def compare_folders(options: argparse.Namespace) -> int:
-    """Measure the pictures that are in both folders; one that cannot be read is told and counted, and stops no other."""
+    """Measure the pictures that are in both folders; one that cannot be read is told, and stops no other."""
     found: dict[str, dict[str, Record]] = {}
     pairs, failed = match(options.test, options.reference), 0
     for name, files in tqdm(pairs.items(), unit="pair", file=sys.stderr, disable=not sys.stderr.isatty()):
@@ -136,8 +137,7 @@ def measure(test: Path, reference: Path, options: argparse.Namespace) -> dict[st
     """Return every metric of two files; `test_gamma` among the conditions is what linearised the test picture."""
     R = read_reference(reference)
     T, gamma = read_test(test, options.gamma)
-    device = pick_device(options.device)
-    scale = {"mean_luminance": options.mean_luminance, "device": device}
+    scale = {"mean_luminance": options.mean_luminance, "device": options.device}
     records = compare(T, R, ppd=options.ppd, crf_correction=not options.no_crf_correction, **scale)
     if options.cvvdp:
         records["color_video_vdp"] = color_video_vdp(T, R, **scale).record()
@@ -147,7 +147,7 @@ def measure(test: Path, reference: Path, options: argparse.Namespace) -> dict[st
 def read_reference(file: Path) -> Linear:
     """Read a reference, which must be an HDR picture: an LDR one has lost what is to be measured."""
     try:
-        return read_frame(file).pixels
+        return read_still(file)
     except SourceError as error:
         raise PictureError(f"the reference {file} cannot be used, an HDR picture is needed: {error}") from error
 
@@ -158,7 +158,7 @@ def read_test(file: Path, gamma: float) -> tuple[Linear, float | None]:
     HDR is what the pipeline's readers take as such: a PNG that says it is PQ and a JPEG with a gain map are.
     """
     try:
-        return read_frame(file).pixels, None
+        return read_still(file), None
     except SourceError as error:
         if file.suffix.lower() not in LDR_SUFFIXES:
             raise PictureError(f"the test picture {file} cannot be used: {error}") from error
@@ -166,6 +166,13 @@ def read_test(file: Path, gamma: float) -> tuple[Linear, float | None]:
         return linearise(read_ldr(file), gamma), gamma
     except PictureError as error:
         raise PictureError(f"the test picture {file} cannot be used: {error}") from error
+
+
+def read_still(file: Path) -> Linear:
+    """Read an HDR picture; raises SourceError where it is none."""
+    if kind_of(file) != "still":
+        raise SourceError("it has many frames: name a picture")
+    return read_frame(file).pixels
 
 
 def linearise(T: Linear, gamma: float) -> Linear:

@@ -23,14 +23,16 @@ def json_ready(records: Mapping[str, Record]) -> dict[str, Record]:
 
 
 def means(found: Mapping[str, Mapping[str, Record]]) -> dict[str, Record]:
-    """Return the mean of each metric over the pairs where it is defined, their number, and the conditions they share."""
+    """Return the mean of each metric over the pairs where it is defined, their number, and what they share."""
     averages: dict[str, Record] = {}
     pairs = list(found.values())
     for name in pairs[0]:
         quantity = quantity_of(name)
         numbers = [number for pair in pairs if not math.isnan(number := headline({name: pair[name]})[name])]
         mean = math.fsum(numbers) / len(numbers) if numbers else None
-        shared = {key: value for key, value in pairs[0][name].items() if all(pair[name].get(key) == value for pair in pairs)}
+        shared = {
+            key: value for key, value in pairs[0][name].items() if all(pair[name].get(key) == value for pair in pairs)
+        }
         averages[name] = {**shared, quantity: mean, "pairs": len(numbers)}
         if mean is None:
             averages[name]["reason"] = "it is defined for none of the pairs"
@@ -74,32 +76,40 @@ def shown(value: float) -> str:
 
 def footer(records: Mapping[str, Record]) -> Iterator[str]:
     """Yield what holds for many metrics at once: scale, how the test picture was read, and what is not defined."""
-    by_scale: dict[str, list[str]] = {}
-    for name, record in records.items():
-        factor = record.get("factor", 1.0)
-        told = str(record["scale"]) + ("" if factor == 1.0 else f", both times {factor:.6g}")
-        by_scale.setdefault(told, []).append(name)
-    for scale, names in by_scale.items():
-        yield f"scale: {scale}{'' if len(by_scale) == 1 else ': ' + ', '.join(names)}"
-    gammas = {record.get("test_gamma", "mixed") for record in records.values()}
-    for gamma in gammas:
-        yield f"test picture: {'HDR' if gamma is None else gamma if gamma == 'mixed' else f'LDR, linearised as V^{gamma:g}'}"
+    yield from scales(records)
+    gamma = next(iter(records.values())).get("test_gamma", "differs")
+    if gamma == "differs":
+        yield "test pictures: HDR and LDR ones"
+    else:
+        yield "test picture: HDR" if gamma is None else f"test picture: LDR, linearised as V^{gamma:g}"
     if any(name.endswith(CORRECTED) for name in records):
-        yield f"{CORRECTED}: of the test picture after CRF correction (Hanji et al. 2022); another score, not to be mixed"
+        yield f"{CORRECTED}: after the CRF correction of Hanji et al. 2022; a score of its own, not to be mixed"
     for name, record in records.items():
         if "reason" in record:
             yield f"{name}: {record['reason']}"
 
 
+def scales(records: Mapping[str, Record]) -> Iterator[str]:
+    """Yield each scale that occurs, with the metrics it was used for, the rarest first."""
+    names: dict[str, list[str]] = {}
+    for name, record in records.items():
+        factor = record.get("factor", 1.0)  # means have none: it differs from pair to pair
+        times = "" if factor == 1.0 else f", both pictures times {factor:.6g}"
+        names.setdefault(f"{record['scale']}{times}", []).append(name)
+    *rarer, (commonest, _) = sorted(names.items(), key=lambda item: len(item[1]))
+    for scale, of in rarer:
+        yield f"scale of {', '.join(of)}: {scale}"
+    yield f"scale{' of all others' if rarer else ''}: {commonest}"
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines of equal columns; numbers stand to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(width) if _is_number(cell) else cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    """Return rows, the first of them the head, as lines of equal columns; columns of numbers stand to the right."""
+    columns = [_justified(column) for column in zip(*rows, strict=True)]
+    return ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
 
 
-def _is_number(cell: str) -> bool:
-    return cell in ("-", "inf") or cell.lstrip("-").replace(".", "", 1).isdigit()
+def _justified(column: Sequence[str]) -> list[str]:
+    width = max(map(len, column))
+    numbers = all(cell == "-" or cell.removeprefix("-")[:1].isdigit() or cell == "inf" for cell in column[1:])
+    numbers = numbers and any(cell != "-" for cell in column[1:])
+    return [cell.rjust(width) if numbers else cell.ljust(width) for cell in column]

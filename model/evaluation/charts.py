@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,23 +58,29 @@ def draw_saturation(lines: Sequence[Line], points: Sequence[Points], quantity: s
     for i, cloud in enumerate(points):
         seen = [(100 * x, y) for x, y in zip(cloud.shares, cloud.values, strict=True) if math.isfinite(y)]
         colour = COLOURS[i % len(COLOURS)]
-        axes.scatter([x for x, _ in seen], [y for _, y in seen], s=9, color=colour, alpha=0.3, linewidths=0)
+        axes.scatter([x for x, _ in seen], [y for _, y in seen], s=9, color=colour, alpha=0.45, linewidths=0)
+    span = max((100 * x for line in lines for x in line.shares), default=0.0)
     for i, line in enumerate(lines):
-        told = [(100 * x, c) for x, c in zip(line.shares, line.cells, strict=True) if c.mean is not None]
-        means = [c.mean or 0.0 for _, c in told]
-        below = [m - (m if c.low is None else c.low) for m, (_, c) in zip(means, told, strict=True)]
-        above = [(m if c.high is None else c.high) - m for m, (_, c) in zip(means, told, strict=True)]
-        style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "label": _plain(line.name)}
-        # BCa intervals need not hold the mean of a skewed sample: an error bar cannot be negative.
-        bars = [[max(0.0, b) for b in below], [max(0.0, a) for a in above]]
-        axes.errorbar([x for x, _ in told], means, yerr=bars, capsize=3, linewidth=1.5, markersize=5, **style)
-    axes.set_xlabel("saturated pixels of the input, %")
-    axes.set_ylabel(quantity)
-    if logarithmic:
+        _draw_line(axes, i, line, 0.006 * span * (i - (len(lines) - 1) / 2))
+    axes.set(xlabel="saturated pixels of the input, %", ylabel=quantity)
+    if logarithmic and all((cell.mean or 0) > 0 for line in lines for cell in line.cells):
         axes.set_yscale("log")
     axes.grid(alpha=0.15, color=_INK)
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.09 * -(-len(lines) // 3)), ncols=3)
+    above = (0.5, 1.0 + 0.09 * -(-len(lines) // 3))
+    axes.legend(frameon=False, labelcolor=_INK, loc="upper center", bbox_to_anchor=above, ncols=3)
     return _svg(figure)
+
+
+def _draw_line(axes: Any, number: int, line: Line, beside: float) -> None:
+    """Draw one method, its marks moved `beside` so that no interval hides another."""
+    told = [(100 * x + beside, c) for x, c in zip(line.shares, line.cells, strict=True) if c.mean is not None]
+    means = [c.mean or 0.0 for _, c in told]
+    # A BCa interval need not hold the mean of a skewed sample, and an error bar cannot be negative.
+    below = [max(0.0, m - (m if c.low is None else c.low)) for m, (_, c) in zip(means, told, strict=True)]
+    above = [max(0.0, (m if c.high is None else c.high) - m) for m, (_, c) in zip(means, told, strict=True)]
+    style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+    bars = {"yerr": [below, above], "capsize": 3, "linewidth": 1.5, "markersize": 5}
+    axes.errorbar([x for x, _ in told], means, label=_plain(line.name), **bars, **style)
 
 
 def draw_crops(file: Path, rows: Sequence[tuple[str, Sequence[ByteImage]]], columns: Sequence[str]) -> None:
@@ -88,7 +96,10 @@ def draw_crops(file: Path, rows: Sequence[tuple[str, Sequence[ByteImage]]], colu
     for name, axes in zip(columns, grid[0], strict=True):
         axes.set_title(_plain(name), fontsize=9)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=160, facecolor="white", bbox_inches="tight", metadata={"Software": None})
+    with _missing_glyphs():
+        figure.savefig(
+            stream, format="png", dpi=160, facecolor="white", bbox_inches="tight", metadata={"Software": None}
+        )
     replace_file(file, lambda beside: beside.write_bytes(stream.getvalue()))
 
 
@@ -107,10 +118,18 @@ def _svg(figure: Any) -> str:
     import matplotlib as mpl
 
     stream = io.StringIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), _missing_glyphs():
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": "hdrprep"})
     text = stream.getvalue()
     return text[text.index("<svg") :].replace(_INK, "currentColor")
+
+
+@contextmanager
+def _missing_glyphs() -> Iterator[None]:
+    """Let a name of characters that the font lacks stand as boxes: a browser has fonts of its own for the SVG."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def _plain(text: str) -> str:

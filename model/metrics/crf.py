@@ -8,12 +8,10 @@ Legend: H, W height and width in pixels; N = H W; planes (3, H, W) float64 linea
 
 from __future__ import annotations
 
-from typing import Final
-
 import torch
 from torch import Tensor
 
-from model.metrics.pair import Image, planes
+from model.metrics.pair import Image, mix, planes
 
 FLOOR = 0.005  # cd/m2 of RGB before the fit; of u, v and luminance after it
 REGULARISATION = 0.01  # of the chroma fit, towards no change; luminance has none
@@ -80,13 +78,13 @@ def least_squares(A: Tensor, b: Tensor) -> Tensor:
     The normal equations would square the condition of A, which is up to 10^4 for the luminance of pictures.
     """
     Q, R = torch.linalg.qr(A)
-    inverse: Final = torch.linalg.pinv(R, rtol=RANK_TOLERANCE)
-    return inverse @ (Q.T @ b)
+    solution: Tensor = torch.linalg.pinv(R, rtol=RANK_TOLERANCE) @ (Q.T @ b)
+    return solution
 
 
 def to_yuv(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """Return luminance (H, W) in cd/m2 and chroma (2, H, W) of planes (3, H, W)."""
-    X, Y, Z = torch.tensordot(rgb.new_tensor(TO_XYZ), rgb, dims=1).clamp(*XYZ_RANGE)
+    X, Y, Z = mix(TO_XYZ, rgb).clamp(*XYZ_RANGE)
     total = X + Y + Z
     x, y = X / total, Y / total
     return Y, UV_SCALE * torch.stack([4 * x, 9 * y]) / (-2 * x + 12 * y + 3)
@@ -98,7 +96,7 @@ def to_rgb(Y: Tensor, uv: Tensor) -> Tensor:
     denominator = 6 * u - 16 * v + 12
     x, y = 9 * u / denominator, 4 * v / denominator
     XYZ = torch.stack([x / y * Y, Y, (1 - x - y) / y * Y]).clamp(*XYZ_RANGE)
-    return torch.tensordot(torch.linalg.inv(XYZ.new_tensor(TO_XYZ)), XYZ, dims=1).clamp(min=0.0)
+    return mix(torch.linalg.inv(torch.tensor(TO_XYZ, dtype=XYZ.dtype)).tolist(), XYZ).clamp(min=0.0)
 
 
 def pq_encode(Y: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Legend: H, W height and width in pixels, C channels; planes (C, H, W) float64.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +21,22 @@ FLOOR = 1e-5  # cd/m2, of both pictures: HDR-VDP-2.2.1 clips there, and zeros wo
 LUMINANCE = (0.2126, 0.7152, 0.0722)  # of linear BT.709 RGB (ITU-R BT.709-6), of the scale only: PU21 has its own
 
 
-def planes(test: Image, reference: Image, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Return both pictures as planes (C, H, W) float64, C 1 or 3, on this device (None: where they are).
+def planes(
+    test: Image, reference: Image, device: torch.device | None = None, channels: int = 3
+) -> tuple[Tensor, Tensor]:
+    """Return both pictures as planes (C, H, W) float64 on this device (None: where they are).
 
-    Raises MetricError where they differ in size, hold no pixel, or hold NaN or infinite values.
+    Raises MetricError where they differ in size, have another number of channels, hold no pixel, or hold NaN or
+    infinite values.
     """
     pair = tuple(torch.as_tensor(image).to(device, torch.float64) for image in (test, reference))
     shapes = tuple(tuple(image.shape) for image in pair)
     if shapes[0] != shapes[1]:
-        raise MetricError(f"the test picture is {_size(shapes[0])} and the reference {_size(shapes[1])}: make them equal")
-    if len(shapes[0]) != 3 or shapes[0][2] not in (1, 3) or 0 in shapes[0]:
-        raise MetricError(f"a picture is (height, width, 1 or 3), and not {shapes[0]}")
+        raise MetricError(
+            f"the test picture is {_size(shapes[0])} and the reference {_size(shapes[1])}: make them equal"
+        )
+    if len(shapes[0]) != 3 or shapes[0][2] != channels or 0 in shapes[0]:
+        raise MetricError(f"a picture is (height, width, {channels}), and not {shapes[0]}")
     for name, image in zip(("test picture", "reference"), pair, strict=True):
         if not bool(torch.isfinite(image).all()):
             raise MetricError(f"the {name} holds NaN or infinite values: repair it first")
@@ -42,9 +48,15 @@ def _size(shape: tuple[int, ...]) -> str:
     return f"{width}x{height} pixels"
 
 
+def mix(weights: Sequence[float] | Sequence[Sequence[float]], image: Tensor) -> Tensor:
+    """Return weighted sums of the planes (C, H, W): one (H, W) for weights (C,), more (M, H, W) for weights (M, C)."""
+    mixed: Tensor = torch.tensordot(image.new_tensor(weights), image, dims=1)
+    return mixed
+
+
 def luminance(rgb: Tensor) -> Tensor:
     """Return the luminance (H, W) of planes (3, H, W)."""
-    return torch.tensordot(rgb.new_tensor(LUMINANCE), rgb, dims=1)
+    return mix(LUMINANCE, rgb)
 
 
 def scale_factor(reference: Tensor, mean_luminance: float | None) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+
+from model.metrics.pair import mix
 
 VERSION = "PU21 banding_glare"
 ENCODING = "PU21 of cd/m2, peak 256"
@@ -27,4 +28,4 @@ def pu21_decode(V: Tensor) -> Tensor:
 
 def encoded_luminance(rgb: Tensor) -> Tensor:
     """Return V (H, W) of the luminance of planes (3, H, W) in cd/m2."""
-    return pu21_encode(torch.tensordot(rgb.new_tensor(LUMINANCE), rgb, dims=1))
+    return pu21_encode(mix(LUMINANCE, rgb))

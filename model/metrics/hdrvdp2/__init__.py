@@ -49,14 +49,12 @@ def hdr_vdp_2(
     """Return Q of (H, W, C) pictures in absolute units: 100 for equal ones, falling without a lower bound.
 
     C is 3 for `rgb-bt.709` (linear, cd/m2 per channel), `XYZ` and `sRGB-display`, 1 for `luminance` (cd/m2) and
-    `luma-display`. `ppd`: pixels per visual degree. `surround`: cd/m2 around the picture, None for the geometric mean of
-    the reference. Floor both pictures at 1e-5 cd/m2 before. Q is None where a side is below 17 pixels: the steerable
+    `luma-display`. `ppd`: pixels per visual degree. `surround`: cd/m2 around the picture, None for the geometric mean
+    of the reference. Floor both pictures at 1e-5 cd/m2 before. Q is None where a side is below 17 pixels: the steerable
     pyramid has no level there. Raises MetricError for another number of channels and an option out of range.
     """
-    T, R = planes(test, reference)
     conversion = CONVERSIONS[encoding]
-    if T.shape[0] != conversion.channels:
-        raise MetricError(f"{encoding} has {conversion.channels} channels, and the pictures have {T.shape[0]}")
+    T, R = planes(test, reference, channels=conversion.channels)
     if not (math.isfinite(ppd) and ppd > 0):
         raise MetricError(f"pixels per degree are above 0, and not {ppd:g}")
     told = "geometric mean of the reference" if surround is None else f"{surround:g} cd/m2"
@@ -76,7 +74,7 @@ def quality(test: Tensor, reference: Tensor, ppd: float, surround: float | None)
     for f, band in enumerate(seen.bands, start=1):
         weight = band_weight(band_frequency(f, ppd))
         if weight > 0:
-            D = normalised_difference(f, band, signals, level, ppd) * resample(differs, tuple(band.shape[-2:]))
+            D = normalised_difference(f, band, signals, level, ppd) * resample(differs, band.shape[-2:])
             lost += weight * pooled(D)
     return 100.0 - lost
 

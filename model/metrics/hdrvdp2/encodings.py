@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from model.metrics.pair import mix
+
 Encoding = Literal["luminance", "luma-display", "rgb-bt.709", "sRGB-display", "XYZ"]
 
 PEAK, BLACK = 99.0, 1.0  # cd/m2 of the assumed display: L = 99 V + 1
@@ -35,7 +37,7 @@ def _srgb_display(V: Tensor) -> Tensor:
 
 
 def _xyz(XYZ: Tensor) -> Tensor:
-    return torch.tensordot(XYZ.new_tensor(TO_RGB), XYZ, dims=1)
+    return mix(TO_RGB, XYZ)
 
 
 CONVERSIONS: Mapping[Encoding, Conversion] = {

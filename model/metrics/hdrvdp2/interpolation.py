@@ -20,10 +20,6 @@ class Table:
     last: float
     values: Nodes
 
-    def nodes(self) -> Nodes:
-        """Return the x of the values."""
-        return equally_spaced(self.first, self.last, len(self.values))
-
     def __call__(self, x: Tensor) -> Tensor:
         """Return the function at x, any shape; x beyond the ends is taken for the end."""
         values = torch.from_numpy(self.values).to(x.device)

@@ -1,4 +1,4 @@
-"""Differences between the bands of two pictures, in units of the noise that hides them (Mantiuk et al. 2011, Section 5).
+"""Differences between the bands of two pictures, in units of what hides them (Mantiuk et al. 2011, Section 5).
 
 Legend: f number of a band, 1 the finest, F the low-pass; O_f its orientations; h, w height and width of its maps.
 """
@@ -35,12 +35,12 @@ def normalised_difference(f: int, band: Tensor, signals: Sequence[Tensor], level
     `signals` are those of all bands, `level` (H, W) is log10 of the luminance that both pictures adapt the eye to.
     """
     n = band_scale(f)
-    noise = neural_noise(f, len(signals), tuple(band.shape[-2:]), level, ppd)
+    noise = neural_noise(f, len(signals), band.shape[-2:], level, ppd)
     excitation = (n * (band[TEST] - band[REFERENCE]).abs()).pow(P) / n
     return excitation / torch.sqrt(noise.pow(2 * P) + masking_noise(f, signals, noise).square())
 
 
-def neural_noise(f: int, F: int, size: tuple[int, int], level: Tensor, ppd: float) -> Tensor:
+def neural_noise(f: int, F: int, size: Sequence[int], level: Tensor, ppd: float) -> Tensor:
     """Return N_nCSF (h, w), or one number for the low-pass band, whose sensitivity is in its filter already."""
     if f == F:
         return level.new_ones(())
@@ -65,5 +65,5 @@ def neighbour_activity(f: int, signals: Sequence[Tensor]) -> Tensor:
     finer, coarser = [f - 1] if f > 1 else [], [f + 1] if f + 1 < len(signals) else []
     for beside in finer + coarser:
         there = signals[beside - 1][: own.shape[0]]
-        activity = activity + band_scale(beside) * resample(there, tuple(own.shape[-2:])).clamp(min=0.0)
+        activity = activity + band_scale(beside) * resample(there, own.shape[-2:]).clamp(min=0.0)
     return activity

@@ -1,4 +1,4 @@
-"""Filters in the Fourier domain over a surround, and the scatter of light in the eye (Mantiuk et al. 2011, Section 4.1).
+"""Filters in the Fourier domain within a surround, and light scattered in the eye (Mantiuk et al. 2011, Section 4.1).
 
 Legend: H, W height and width in samples; rho spatial frequency in cycles per visual degree.
 """
@@ -36,7 +36,8 @@ def filter_in_surround(maps: Tensor, response: Callable[[Tensor], Tensor], rate:
     spectrum = torch.fft.rfft2(maps - surround, s=(2 * H, 2 * W))
     rho = frequencies(H, W, rate, maps.device)
     gain = float(response(torch.zeros(1, dtype=torch.float64)))
-    return torch.fft.irfft2(spectrum * response(rho), s=(2 * H, 2 * W))[..., :H, :W] + gain * surround
+    filtered: Tensor = torch.fft.irfft2(spectrum * response(rho), s=(2 * H, 2 * W))
+    return filtered[..., :H, :W] + gain * surround
 
 
 def frequencies(H: int, W: int, rate: float, device: torch.device) -> Tensor:

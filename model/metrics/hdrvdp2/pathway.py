@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ def filter_base(base: Tensor, adaptation: Tensor, rho: float) -> Tensor:
     The reference's mean surrounds both. The sampling rate, 2 sqrt 2 rho instead of 4 rho, is that of release 2.2.1.
     """
     padding, rate = base[REFERENCE].mean(), 2 * math.sqrt(2) * rho
-    filtered = [filter_in_surround(b, lambda rho, L=L: ncsf(rho, L), rate, padding) for b, L in zip(base, adaptation)]  # noqa: B905
+    filtered = [filter_in_surround(base[i], partial(ncsf, L=adaptation[i]), rate, padding) for i in (TEST, REFERENCE)]
     return torch.stack(filtered)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from model.metrics.hdrvdp2.interpolation import Nodes, Table
+from model.metrics.hdrvdp2.interpolation import Nodes, Table, equally_spaced
+from model.metrics.pair import mix
 
 # Rows: L cones, M cones, rods. Columns: the channels of a display with CCFL-LCD primaries, or luminance of D65 shape.
 RGB_WEIGHTS = (
@@ -30,7 +30,7 @@ SMALLEST_CONE_SENSITIVITY = 1e-3
 def receptor_input(light: Tensor) -> Tensor:
     """Return what L cones, M cones and rods receive, (3, H, W), of planes (C, H, W) on the retina."""
     weights = RGB_WEIGHTS if light.shape[0] == 3 else LUMINANCE_WEIGHTS
-    return torch.tensordot(light.new_tensor(weights), light, dims=1)
+    return mix(weights, light)
 
 
 def adapting_luminance(received: Tensor) -> Tensor:
@@ -49,15 +49,19 @@ def achromatic_response(received: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 def response_tables() -> tuple[Table, Table]:
     """Return the responses of a cone and of the rods over log10 L: the integral of sensitivity / L from 10^-5 on."""
-    x = Table(*LOG_RANGE, np.zeros(NODES)).nodes()
+    x = equally_spaced(*LOG_RANGE, NODES)
     L = 10.0**x
-    return tuple(Table(*LOG_RANGE, _integral(x, s)) for s in (cone_sensitivity(L), rod_sensitivity(L)))  # type: ignore[return-value]
+    cones, rods = (
+        Table(*LOG_RANGE, _integral(x, sensitivity(L))) for sensitivity in (cone_sensitivity, rod_sensitivity)
+    )
+    return cones, rods
 
 
 def _integral(x: Nodes, sensitivity: Nodes) -> Nodes:
     """Return the cumulative trapezoids over x, from 0, in units of the peak sensitivity."""
     steps = np.diff(x) * (sensitivity[1:] + sensitivity[:-1]) / 2
-    return PEAK_SENSITIVITY * np.log(10.0) * np.concatenate([[0.0], np.cumsum(steps)])
+    integral: Nodes = PEAK_SENSITIVITY * np.log(10.0) * np.concatenate([[0.0], np.cumsum(steps)])
+    return integral
 
 
 def cone_sensitivity(L: Nodes) -> Nodes:

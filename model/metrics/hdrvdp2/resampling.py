@@ -5,6 +5,7 @@ No library's resizer does this: they cut the kernel off at the border, where her
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 
 
-def resample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return maps (..., h, w) at another height and width; negative lobes may leave their range."""
+def resample(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Return maps (..., h, w) at another size, height and width; negative lobes may leave their range."""
     for axis, count in ((-2, size[0]), (-1, size[1])):
         if maps.shape[axis] != count:
             weights = torch.from_numpy(resampling_weights(maps.shape[axis], count)).to(maps.device)

@@ -51,7 +51,8 @@ def correlate(maps: Tensor, kernels: Tensor) -> Tensor:
     padded = functional.pad(maps[None], (radius,) * 4, mode="reflect")[0]
     size = padded.shape[1:]
     spectra = torch.fft.rfft2(padded)[:, None] * torch.fft.rfft2(kernels.to(maps.device), s=size).conj()
-    return torch.fft.irfft2(spectra, s=size)[..., :H, :W]
+    correlated: Tensor = torch.fft.irfft2(spectra, s=size)
+    return correlated[..., :H, :W]
 
 
 def centred(kernel: Tensor, size: int) -> Tensor:
