@@ -97,9 +97,7 @@ def draw_crops(file: Path, rows: Sequence[tuple[str, Sequence[ByteImage]]], colu
         axes.set_title(_plain(name), fontsize=9)
     stream = io.BytesIO()
     with _missing_glyphs():
-        figure.savefig(
-            stream, format="png", dpi=160, facecolor="white", bbox_inches="tight", metadata={"Software": None}
-        )
+        figure.savefig(stream, format="png", dpi=160, facecolor="white", metadata={"Software": None})
     replace_file(file, lambda beside: beside.write_bytes(stream.getvalue()))
 
 
