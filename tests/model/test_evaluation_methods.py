@@ -74,12 +74,12 @@ def test_one_factor_found_where_nothing_is_saturated() -> None:
     rng = np.random.default_rng(0)
     T = rng.uniform(0.2, 0.9, (20, 20, 3)).astype(np.float32)
     truth = T**2
-    T[:5], truth[:5] = 1.0, 50.0
+    T[:15], truth[:15] = 1.0, 50.0
     given = truth / np.float32(7.0)
-    given[:5] = 0.3  # what is judged has no say
+    given[:15] = 0.3  # what is judged has no say
     aligned, factor = align(given, truth, T, "exposed")
     assert factor == pytest.approx(7.0, rel=1e-6)
-    np.testing.assert_allclose(aligned[5:], truth[5:], rtol=1e-5)
+    np.testing.assert_allclose(aligned[15:], truth[15:], rtol=1e-5)
     assert align(given, truth, T, "none")[0] is given
     with pytest.raises(EvaluationError, match="its scale cannot be found"):
         align(given * 0, truth, T, "exposed")
