@@ -218,3 +218,11 @@ def test_a_black_reference_in_absolute_units_is_measured() -> None:
     found = headline(compare(flat(1.0, 20, 20), flat(0.0, 20, 20), mean_luminance=None))
     assert not any(math.isnan(value) for value in found.values())
     assert found["hdr_vdp_2"] < 100
+
+
+def test_the_document_names_every_metric() -> None:
+    document = Path(__file__).parents[2] / "docs" / "metrics.md"
+    if not document.exists():
+        pytest.skip("runs in a checkout only")
+    for name in PLAIN:
+        assert f"| `{name}` | `{quantity_of(name)}` |" in document.read_text()
