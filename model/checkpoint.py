@@ -1,12 +1,13 @@
 """Weights and checkpoints on disk: written whole or not at all, read with distrust, no pickle anywhere.
 
-OUT/checkpoints/step-00001000/weights.safetensors     metadata: architecture, step, bank, versions
+OUT/checkpoints/step-00001000/weights.safetensors     metadata: the model card
                               optimizer.safetensors   Adam's means of each parameter
                               state.json              RunState
 OUT/weights.safetensors       those of the latest checkpoint
 OUT/best.safetensors          those of the lowest validation loss
 
-`python -m model.checkpoint import FILE --out weights.safetensors` turns the authors' checkpoint into such weights.
+`python -m model.checkpoint import FILE --out weights.safetensors` turns the authors' checkpoint into such weights,
+`python -m model.checkpoint show FILE` prints the card of either.
 """
 
 from __future__ import annotations
@@ -17,33 +18,51 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from model.card import Card, without_folders
 from model.command import Parser, run_command
 from model.config import TrainSettings
 from model.errors import CheckpointError
 from model.order import SamplerState
-from model.published import digest, read_published
+from model.published import read_published
 from model.schedule import Progress
-from model.unet import Architecture, MaskedUNet
+from model.unet import MaskedUNet
+from model.weights import check_shapes, load_network, published_card, read_card, read_tensors, write_weights
 from pipeline.bank.files import replace_file
 from pipeline.errors import UsageError
 
+__all__ = [
+    "BEST",
+    "OPTIMIZER",
+    "STATE",
+    "WEIGHTS",
+    "RunState",
+    "begin_with",
+    "list_checkpoints",
+    "load_network",
+    "load_state",
+    "main",
+    "read_card",
+    "restore",
+    "save_checkpoint",
+    "save_weights",
+    "versions",
+]
+
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
 BEST = "best.safetensors"
-FORMAT = "hdrprep weights 1"  # in the metadata of every file of weights
 _REMEDY = "delete that folder to resume from the checkpoint before it"
-_FOREIGN = "name a file that model.train wrote"
 _STEP = re.compile(r"step-(\d+)")
 
 
@@ -93,23 +112,17 @@ def save_checkpoint(out: Path, state: RunState, network: MaskedUNet, optimizer: 
 
 def save_weights(file: Path, network: MaskedUNet, state: RunState) -> None:
     """Write weights as float32 with what is needed to use them, and to know where they come from."""
-    versions = " ".join(f"{name} {number}" for name, number in state.versions.items())
-    origin = {
-        "stage": state.settings.stage,
-        "step": str(state.step),
-        "bank_fingerprint": state.bank_fingerprint,
-        "versions": versions,
-    }
-    _write_weights(file, network, origin)
-
-
-def _write_weights(file: Path, network: MaskedUNet, origin: Mapping[str, str]) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    metadata = {"format": FORMAT, "architecture": network.architecture.model_dump_json(), **origin}
-    try:
-        replace_file(file, lambda beside: save_file(tensors, beside, metadata))
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot write the weights {file}: {error}") from error
+    card = Card(
+        architecture=network.architecture.model_dump(),
+        stage=state.settings.stage,
+        step=state.step,
+        best_validation=state.best_validation,
+        settings=without_folders(state.settings.model_dump(mode="json")),
+        bank_fingerprint=state.bank_fingerprint,
+        vgg_fingerprint=state.vgg_fingerprint,
+        versions=" ".join(f"{name} {number}" for name, number in state.versions.items()),
+    )
+    write_weights(file, network, card)
 
 
 def list_checkpoints(out: Path) -> list[Path]:
@@ -134,10 +147,10 @@ def restore(checkpoint: Path, network: MaskedUNet, optimizer: Optimizer) -> None
     if stored.architecture != network.architecture:
         raise CheckpointError(f"{checkpoint} holds another network than {STATE} in it says; {_REMEDY}")
     network.load_state_dict(stored.state_dict())
-    tensors = _read_tensors(checkpoint / OPTIMIZER)
+    tensors = read_tensors(checkpoint / OPTIMIZER)
     parameters = dict(network.named_parameters())
     expected = {f"{name}.{key}": shape for name, p in parameters.items() for key, shape in _adam_shapes(p).items()}
-    _check_shapes(checkpoint / OPTIMIZER, tensors, expected, remedy=_REMEDY)
+    check_shapes(checkpoint / OPTIMIZER, tensors, expected, remedy=_REMEDY)
     groups = optimizer.state_dict()["param_groups"]  # of the settings, which may name another rate now
     state = {i: _adam_state(name, p, tensors) for i, (name, p) in enumerate(parameters.items())}
     optimizer.load_state_dict({"state": state, "param_groups": groups})
@@ -154,58 +167,6 @@ def begin_with(network: MaskedUNet, file: Path) -> None:
                 "set it as the weights have it, or name other weights"
             )
     network.load_state_dict(stored.state_dict())
-
-
-def load_network(file: Path) -> MaskedUNet:
-    """Return the network that a file of weights describes, on the CPU. Raises CheckpointError with one sentence."""
-    architecture = Architecture.model_validate_json(_read_architecture(file))
-    with torch.device("meta"):  # shapes without memory: a file that asks for a huge network is found out first
-        network = MaskedUNet(architecture)
-    tensors = _read_tensors(file)
-    _check_shapes(file, tensors, {name: tensor.shape for name, tensor in network.state_dict().items()})
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise CheckpointError(f"{file} holds weights that are not finite numbers; use an earlier checkpoint")
-    network.to_empty(device="cpu").load_state_dict(tensors)
-    return network
-
-
-def _read_architecture(file: Path) -> str:
-    with _open(file) as opened:
-        metadata = opened.metadata() or {}
-    text = str(metadata.get("architecture", ""))
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{file} holds tensors, but not weights of this network; {_FOREIGN}")
-    try:
-        Architecture.model_validate_json(text)
-    except ValidationError as error:
-        raise CheckpointError(f"{file} is for a network that this version does not know; {_FOREIGN}") from error
-    return text
-
-
-def _open(file: Path) -> safe_open:
-    try:
-        return safe_open(file, framework="pt")
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise CheckpointError(f"{file} is not a readable safetensors file ({reason}); {_FOREIGN}") from error
-
-
-def _read_tensors(file: Path) -> dict[str, Tensor]:
-    with _open(file) as opened:
-        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
-
-
-def _check_shapes(
-    file: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size], remedy: str = _FOREIGN
-) -> None:
-    for name in sorted(tensors.keys() ^ expected.keys()):
-        problem = "lacks" if name in expected else "has an unknown tensor"
-        raise CheckpointError(f"{file} {problem} {name}; {remedy}")
-    for name, shape in expected.items():
-        tensor = tensors[name]
-        if tensor.shape != shape or tensor.dtype != torch.float32:
-            found = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-            raise CheckpointError(f"{file}: {name} is {found} instead of float32 {tuple(shape)}; {remedy}")
 
 
 def _adam_shapes(parameter: nn.Parameter) -> dict[str, torch.Size]:
@@ -257,16 +218,27 @@ def _sync(directory: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return run_command(lambda: import_published(parse(arguments)))
+    return run_command(lambda: carry_out(parse(arguments)))
+
+
+def carry_out(options: argparse.Namespace) -> int:
+    """Do what the command line asks for, and return the exit status."""
+    command: Callable[[argparse.Namespace], int] = options.command
+    return command(options)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(prog="python -m model.checkpoint", description="Files of weights.", allow_abbrev=False)
-    commands = parser.add_subparsers(required=True, metavar="import")
+    commands = parser.add_subparsers(required=True, metavar="import|show")
     command = commands.add_parser("import", help="turn the authors' checkpoint into weights of preset `official`")
     command.add_argument("file", type=Path, metavar="FILE", help="the published torch checkpoint; no code in it is run")
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="takes the weights, as safetensors")
+    command.set_defaults(command=import_published)
+    command = commands.add_parser("show", help="print the model card of weights")
+    command.add_argument("file", type=Path, metavar="FILE", help="weights that model.train wrote, or the authors'")
+    command.add_argument("--json", action="store_true", help="as one JSON object")
+    command.set_defaults(command=show)
     return parser.parse_args(arguments)
 
 
@@ -275,11 +247,18 @@ def import_published(options: argparse.Namespace) -> int:
     if options.out.resolve() == options.file.resolve():
         raise UsageError(f"--out {options.out} would replace the checkpoint itself: name another file")
     network, difference = read_published(options.file)
-    origin = {"imported_sha256": digest(options.file), "versions": f"hdrprep {version('hdrprep')}"}
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    _write_weights(options.out, network, origin)
+    write_weights(options.out, network, published_card(options.file, network))
     parameters = sum(p.numel() for p in network.parameters())
     sys.stdout.write(f"weights: {options.out}\nparameters: {parameters}\nmask tensors differ by: {difference:.3g}\n")
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print the model card of a file of weights."""
+    card = read_card(options.file)
+    text = card.model_dump_json(indent=2, exclude_none=True) if options.json else "\n".join(card.lines())
+    sys.stdout.write(f"{text}\n")
     return 0
 
 

@@ -5,9 +5,12 @@ Legend: T display-encoded picture in [0, 1]; M mask in [0, 1], 1 = well exposed,
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
+
+from pipeline.records import FloatImage, row_blocks
 
 ALPHA = 0.96  # Santos et al. 2020, Fig. 2
 WHITE_LUMINANCE = (0.2126, 0.7152, 0.0722)  # of linear BT.709 red, green, blue (ITU-R BT.709-6)
@@ -28,8 +31,23 @@ def preview(H: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     Reinhard et al. 2002, Eq. 4: L_d = L (1 + L / L_white^2) / (1 + L), the brightest luminance L_white becoming 1;
     colours keep the ratios of their channels; a display gamma of 2.2.
     """
-    luminance = H @ np.asarray(WHITE_LUMINANCE, dtype=np.float32)  # (H, W)
-    white = max(float(luminance.max(initial=0.0)), 1.0)
-    scale = (1.0 + luminance / white**2) / (1.0 + luminance)  # L_d / L
-    display = np.clip(H * scale[..., None], 0.0, 1.0) ** (1.0 / 2.2)
-    return np.asarray(np.rint(display * 255.0), dtype=np.uint8)
+    weights = np.asarray(WHITE_LUMINANCE, dtype=np.float32)
+    white = max(1.0, *(float((rows @ weights).max(initial=0.0)) for rows in row_blocks(H)))
+    display, top = np.empty(H.shape, np.uint8), 0
+    for rows in row_blocks(H):
+        luminance = rows @ weights  # (h, W)
+        scale = (1.0 + luminance / white**2) / (1.0 + luminance)  # L_d / L
+        shown = np.clip(rows * scale[..., None], 0.0, 1.0) ** (1.0 / 2.2)
+        display[top : top + len(rows)] = np.rint(shown * 255.0)
+        top += len(rows)
+    return display
+
+
+def reduced(picture: FloatImage, longest: int) -> FloatImage:
+    """Return a picture whose longer side has at most so many pixels, each the mean of those it stands for."""
+    height, width = picture.shape[:2]
+    if max(height, width) <= longest:
+        return picture
+    scale = longest / max(height, width)
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)

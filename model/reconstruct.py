@@ -1,32 +1,98 @@
 """Reconstruct HDR pictures: `python -m model.reconstruct photo.jpg --weights runs/first/weights.safetensors --out hdr`.
 
-Legend: H, W height and width in pixels; T (H, W, 3) float32 display-encoded RGB in [0, 1]; radiance (H, W, 3) float32
-scene-linear RGB, the sensor that took the photograph clips at 1.0.
+Legend: H, W height and width in pixels; radiance (H, W, 3) float32 scene-linear RGB of BT.709, the sensor that took the
+photograph clips at 1.0.
 
-The network was trained on sRGB-like pictures with BT.709 primaries; an embedded colour profile is not applied.
+From Python, `load_weights` and `reconstruct_picture` do it; docs/reconstruction.md shows how.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
-from model.checkpoint import load_network
-from model.color import preview, well_exposed_mask
-from model.command import Parser, explain, pick_device, run_command, say
-from model.errors import PictureError
-from model.pictures import read_ldr, write_picture
-from model.unet import HALF_MAX, MaskedUNet, compose
+from model.card import Card
+from model.checkpoint import load_network, read_card
+from model.color import preview
+from model.command import Parser, explain, is_out_of_memory, pick_device, run_command, say
+from model.errors import CheckpointError, PictureError
+from model.inference import Tiling, reconstruct
+from model.inputs import Claims, Input, find_inputs
+from model.layermasks import mask_sheet
+from model.pictures import Photograph, read_photograph
+from model.published import digest
+from model.results import exposure_strip, write_exr, write_png
+from model.unet import SIDE, MaskedUNet
+from model.video import count_frames, read_frames
 from pipeline.errors import HdrprepError, UsageError
 from pipeline.records import FloatImage
 
-SUFFIXES = {".jpeg", ".jpg", ".png"}  # of the pictures taken from a folder
+__all__ = ["Weights", "load_weights", "main", "reconstruct", "reconstruct_picture"]
+
+T_ = TypeVar("T_")
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A network, where it computes, its model card, and the SHA-256 of the file that it came from."""
+
+    network: MaskedUNet
+    device: torch.device
+    card: Card
+    sha256: str
+
+    def attributes(self) -> dict[str, str]:
+        """Return what an EXR says of the weights that made it."""
+        return {
+            "hdrprep:weights_sha256": self.sha256,
+            "hdrprep:preset": self.network.architecture.preset,
+            "hdrprep:stage": self.card.stage or "unknown",
+        }
+
+
+def load_weights(file: str | Path, device: str = "auto") -> Weights:
+    """Load weights to reconstruct with, ours or the authors' `.pth`, on `auto`, `cpu` or `cuda`.
+
+    Raises CheckpointError with one sentence for a file that cannot be used, and for weights of stage
+    `inpainting`, whose output is no radiance; UsageError for a file that is not there.
+    """
+    file = Path(file)
+    if not file.exists():
+        raise UsageError(f"there are no weights at {file}: name a file that model.train wrote")
+    where = pick_device(device)
+    card = read_card(file)
+    if card.stage == "inpainting":
+        raise CheckpointError(
+            f"{file} was trained on inpainting alone, and its output is no radiance: "
+            "train stage hdr from it (--init), and name those weights"
+        )
+    network = load_network(file).eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Weights(network, where, card, digest(file))
+
+
+def reconstruct_picture(
+    picture: str | Path, weights: Weights, out: str | Path | None = None, tiling: Tiling = "auto"
+) -> FloatImage:
+    """Return the radiance (H, W, 3) of a photograph, in [0, 65504], and write it to `out` as EXR if that is named.
+
+    Raises PictureError with one sentence for a photograph that cannot be read.
+    """
+    photograph = read_photograph(Path(picture))
+    for notice in photograph.notices:
+        say(f"{picture}: {notice}")
+    radiance = reconstruct(photograph.T, weights.network, weights.device, tiling)
+    if out is not None:
+        write_exr(Path(out), radiance, {**photograph.metadata, **weights.attributes()})
+    return radiance
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,77 +103,129 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(prog="python -m model.reconstruct", description="LDR in, HDR out.", allow_abbrev=False)
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="8- or 16-bit PNG or JPEG, or a folder")
-    parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help="written by model.train")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="takes NAME.exr of each NAME.*")
-    parser.add_argument("--preview", action="store_true", help="write a tone-mapped NAME_preview.png too")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add = parser.add_argument
+    add(
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="photograph, SDR video, or a folder, searched to its depth",
+    )
+    add("--weights", type=Path, required=True, metavar="FILE", help="written by model.train, or the authors' .pth")
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="takes NAME.exr of each NAME.*, NAME/NAME.0001.exr of video",
+    )
+    add("--tile", type=tiling, default="auto", metavar="auto|none|N", help="side of the tiles; auto: as memory allows")
+    add("--preview", action="store_true", help="write NAME_preview.png, tone-mapped, and NAME_exposures.png too")
+    add("--masks", action="store_true", help="write NAME_masks.png, the masks of the layers, too")
+    add("--skip-existing", action="store_true", help="leave results alone that are there; default: they are replaced")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     return parser.parse_args(arguments)
+
+
+def tiling(text: str) -> Tiling:
+    """Read the argument of --tile."""
+    if text == "auto" or text == "none":
+        return text  # type: ignore[return-value]
+    if not text.isdecimal() or int(text) <= 0 or int(text) % SIDE:
+        raise argparse.ArgumentTypeError(f"{text!r} is not auto, none, or a multiple of {SIDE}")
+    return int(text)
 
 
 def reconstruct_all(options: argparse.Namespace) -> int:
     """Reconstruct every input; one that cannot be is told and counted, and stops no other."""
-    if not options.weights.exists():
-        raise UsageError(f"there are no weights at {options.weights}: name a file that model.train wrote")
-    pictures = list(find_pictures(options.inputs))
-    device = pick_device(options.device)
-    network = load_network(options.weights).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = load_weights(options.weights, options.device)
+    inputs = find_inputs(options.inputs)
+    if options.masks and weights.network.architecture.masking != "feature":
+        raise UsageError(f"--masks: a network of masking {weights.network.architecture.masking} has none to show")
     options.out.mkdir(parents=True, exist_ok=True)
-    failed, taken = 0, {file.resolve(): file for file in pictures}  # what no result may replace
-    for file in tqdm(pictures, unit="picture", file=sys.stderr, disable=not sys.stderr.isatty()):
+    work = Work(options, weights, Claims(inputs))
+    failed = 0
+    for given in bar(inputs, "input"):
         try:
-            for target in targets(file, options):
-                other = taken.setdefault(target.resolve(), file)
-                if other != file:
-                    raise PictureError(f"{target}, its result, would replace {other} or its result: rename one of them")
-            reconstruct_file(file, targets(file, options), network, device)
+            work.do(given)
         except (HdrprepError, MemoryError, OSError, RuntimeError) as error:
             reason = str(error) if isinstance(error, HdrprepError) else explain(error)
             if reason is None:
                 raise
             failed += 1
-            say(f"Error: {file}: {reason}")
+            remedy = f": choose tiles, --tile {8 * SIDE} or fewer pixels" if is_out_of_memory(error) else ""
+            say(f"Error: {given.file}: {reason}{remedy}")
     return 1 if failed else 0
 
 
-def find_pictures(inputs: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files that are named, and the pictures right below the folders that are named."""
-    for path in inputs:
-        if not path.is_dir():
-            yield path
-            continue
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-        if not found:
-            raise UsageError(f"the folder {path} holds no {', '.join(sorted(SUFFIXES))}")
-        yield from found
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done with each input."""
+
+    options: argparse.Namespace
+    weights: Weights
+    claims: Claims
+
+    def do(self, given: Input) -> None:
+        """Read an input and write its results; say where each EXR is."""
+        if given.is_video:
+            self._video(given)
+            return
+        targets = given.targets(self.options.out, self._endings())
+        self.claims.claim(given, targets)
+        if not self._is_done(targets):
+            photograph = read_photograph(given.file)
+            for notice in photograph.notices:
+                say(f"{given.file}: {notice}")
+            self._finish(photograph, targets, partial(bar, unit="tile", description=given.file.name))
+
+    def _video(self, given: Input) -> None:
+        """Reconstruct the frames that are to be done, in order, one held at a time."""
+        self.claims.claim(given, [self.options.out / given.place])
+        if not given.file.is_file():
+            raise PictureError("there is no such file")
+        count, name = count_frames(given.file), given.file.name
+        open_ones = iter([i for i in range(count) if not self._is_done(self._frame(given, i))])
+        with closing(read_frames(given.file, open_ones)) as frames:
+            for number, T in bar(frames, "frame", description=name, total=count):
+                self._finish(Photograph(T), self._frame(given, number), iter)
+
+    def _frame(self, given: Input, number: int) -> list[Path]:
+        return given.targets(self.options.out, self._endings(), frame=number + 1)
+
+    def _endings(self) -> list[str]:
+        pictures = ["_preview.png", "_exposures.png"] * self.options.preview + ["_masks.png"] * self.options.masks
+        return [*pictures, ".exr"]  # the EXR comes last: where it is there, all is
+
+    def _is_done(self, targets: Sequence[Path]) -> bool:
+        return self.options.skip_existing and all(target.exists() for target in targets)
+
+    def _finish(self, photograph: Photograph, targets: Sequence[Path], progress: Callable[..., Iterable[T_]]) -> None:
+        """Reconstruct a picture and write what is asked for."""
+        T, weights = photograph.T, self.weights
+        radiance = reconstruct(T, weights.network, weights.device, self.options.tile, progress)  # type: ignore[arg-type]
+        write: dict[str, Callable[[], object]] = {
+            "preview": lambda: preview(radiance),
+            "exposures": lambda: exposure_strip(T, radiance),
+            "masks": lambda: mask_sheet(T, weights.network, weights.device),
+        }
+        for target in targets[:-1]:
+            write_png(target, write[target.stem.rpartition("_")[2]]())  # type: ignore[arg-type]
+        write_exr(targets[-1], radiance, {**photograph.metadata, **weights.attributes()})
+        sys.stdout.write(f"{targets[-1]}\n")
+        sys.stdout.flush()
 
 
-def targets(file: Path, options: argparse.Namespace) -> list[Path]:
-    """Return what is written for a picture: the HDR, and the preview if it is asked for."""
-    names = [f"{file.stem}.exr", f"{file.stem}_preview.png"]
-    return [options.out / name for name in names[: 2 if options.preview else 1]]
-
-
-def reconstruct_file(file: Path, results: Sequence[Path], network: MaskedUNet, device: torch.device) -> None:
-    """Read one picture, write its HDR and preview, and say where."""
-    radiance = reconstruct(read_ldr(file), network, device)
-    write_picture(results[0], "openexr", radiance, "half")
-    for result in results[1:]:
-        write_picture(result, "png", preview(radiance), "uint8")
-    sys.stdout.write(f"{results[0]}\n")
-    sys.stdout.flush()
-
-
-def reconstruct(T: FloatImage, network: MaskedUNet, device: torch.device) -> FloatImage:
-    """Return the radiance of a picture of any size, finite and in [0, 65504]."""
-    with torch.inference_mode():
-        T_ = torch.from_numpy(T).to(device).permute(2, 0, 1)[None]  # (1, 3, H, W), channels-last
-        M = well_exposed_mask(T_, network.architecture.alpha)
-        radiance = compose(T_, network(T_, M), M)[0].permute(1, 2, 0)
-    result: FloatImage = radiance.cpu().numpy()
-    if not np.isfinite(result).all():
-        raise PictureError("the network made numbers that are not finite: use other weights")
-    return result.clip(0.0, HALF_MAX)
+def bar(things: Iterable[T_], unit: str, description: str | None = None, total: int | None = None) -> Iterator[T_]:
+    """Show progress on a terminal; a bar for parts of an input goes with it, and one for a single thing is none."""
+    if isinstance(things, list):
+        total = len(things)
+    hidden = not sys.stderr.isatty() or (description is not None and total == 1)
+    return iter(
+        tqdm(
+            things, desc=description, total=total, unit=unit, leave=description is None, file=sys.stderr, disable=hidden
+        )
+    )
 
 
 if __name__ == "__main__":

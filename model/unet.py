@@ -25,7 +25,7 @@ MAX_LOG_RADIANCE = math.log1p(HALF_MAX)  # 11.09, the largest log(radiance + 1) 
 
 KERNELS = (7, 5, 5, 3, 3, 3, 3)  # of the encoder, each with stride 2
 WIDTHS = (1, 2, 4, 8, 8, 8, 8)  # channels of the encoder in units of w: 64, 128, 256, 512, 512, 512, 512
-SIDE = 2 ** len(KERNELS)  # the picture is halved seven times: its sides are continued to multiples of 128 pixels
+SIDE: int = 2 ** len(KERNELS)  # the picture is halved seven times: its sides are continued to multiples of 128 pixels
 
 PresetName = Literal["paper", "official"]
 Masking = Literal["feature", "input", "none", "gated"]  # FMask, IMask, SConv and GConv of Table 2

@@ -17,14 +17,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
-from model.checkpoint import load_network
 from model.color import ALPHA, WHITE_LUMINANCE
 from model.errors import EvaluationError
 from model.evaluation.expansion import Landis, expand
 from model.evaluation.testset import Picture, read_radiance, sha256
-from model.reconstruct import reconstruct
+from model.reconstruct import load_weights, reconstruct
 from model.unet import GAMMA, MaskedUNet
 from pipeline.errors import UsageError
 from pipeline.records import FloatImage
@@ -94,19 +92,15 @@ def check_names(methods: Sequence[Method]) -> None:
 def facts_of(weights: Path) -> dict[str, str]:
     """Return what a reader must know of a network before comparing it: masking, width, steps, where it comes from.
 
-    Raises CheckpointError where the file cannot be used.
+    Raises CheckpointError where the file cannot be used, or its network gives no radiance yet.
     """
-    architecture = load_network(weights).architecture
-    try:
-        with safe_open(weights, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise EvaluationError(f"{weights} cannot be read: {error}") from error
+    loaded = load_weights(weights, "cpu")
+    architecture, card = loaded.network.architecture, loaded.card
     facts = {"masking": architecture.masking, "width": str(architecture.width), "preset": architecture.preset}
-    if "step" in metadata:
-        facts["trained"] = f"{metadata['step']} steps of stage {metadata.get('stage', 'unknown')}"
-    elif "imported_sha256" in metadata:
-        facts["trained"] = "by the authors, imported"
+    if card.step is not None:
+        facts["trained"] = f"{card.step} steps of stage {card.stage or 'unknown'}"
+    elif card.imported_sha256 is not None:
+        facts["trained"] = "by the authors"
     return facts
 
 
@@ -163,4 +157,4 @@ def _network(weights: Path, identity: str, device: torch.device) -> MaskedUNet:
     """Return the network of a file, kept for the next picture. A file that changed meanwhile is an error."""
     if sha256(weights) != identity:
         raise EvaluationError(f"{weights} changed while it was being evaluated; repeat the command")
-    return load_network(weights).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return load_weights(weights, str(device)).network

@@ -31,14 +31,14 @@ _UNSAID = Tags(2, 2, 2, 0)
 
 def probe_avif(path: Path, transfer: Transfer | None = None) -> Facts:
     """Return the facts of a still; it is decoded, since its coded bytes alone say how many bits it has."""
-    item, frame = _decode(path)
-    return _facts(item, _tags(item, frame), transfer, frame)
+    item, frame = decode_avif(path)
+    return _facts(item, avif_tags(item, frame), transfer, frame)
 
 
 def read_avif(path: Path, transfer: Transfer | None = None) -> Picture:
     """Decode an AVIF still, in its own primaries; `transfer` is the user's word for a file that does not say it."""
-    item, frame = _decode(path)
-    tags = _tags(item, frame)
+    item, frame = decode_avif(path)
+    tags = avif_tags(item, frame)
     facts = _facts(item, tags, transfer, frame)
     coding = coding_of(tags, frame.format.name, _bits(frame), transfer)
     pixels = as_displayed(frame_to_light(frame, coding), item)
@@ -60,7 +60,7 @@ def _facts(item: AvifItem, tags: Tags, transfer: Transfer | None, frame: av.Vide
     return Facts(width, height, coding.transfer, primaries, scale_of(coding.transfer))
 
 
-def _tags(item: AvifItem, frame: av.VideoFrame) -> Tags:
+def avif_tags(item: AvifItem, frame: av.VideoFrame) -> Tags:
     """Return what the file says of the colours, and what the picture itself says where the file is silent."""
     said = _UNSAID
     if item.nclx is not None:
@@ -73,7 +73,8 @@ def _bits(frame: av.VideoFrame) -> int:
     return max(component.bits for component in frame.format.components)
 
 
-def _decode(path: Path) -> tuple[AvifItem, av.VideoFrame]:
+def decode_avif(path: Path) -> tuple[AvifItem, av.VideoFrame]:
+    """Return what the file says of its primary picture, and that picture as coded. Raises SourceError."""
     item = parse_avif(read_head(path, MAX_HEADER_BYTES))
     check_dimensions(item.width, item.height)
     decoder = cast(av.VideoCodecContext, av.CodecContext.create("libdav1d", "r"))

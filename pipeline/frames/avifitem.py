@@ -10,6 +10,7 @@ from pipeline.errors import SourceError
 from pipeline.frames.boxes import boxes, find_box
 
 _DAMAGED = "its header is truncated or damaged"
+_PROFILE = b"colr prof"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class AvifItem:
     nclx           primaries, transfer, matrix (ITU-T H.273) and full-range flag; None where not given
     quarter_turns  to be turned counterclockwise, before it is mirrored
     mirror         0 top and bottom are exchanged, 1 left and right; None neither
+    icc            its colour profile; None where there is none
     """
 
     width: int
@@ -29,6 +31,7 @@ class AvifItem:
     nclx: tuple[int, int, int, bool] | None
     quarter_turns: int
     mirror: int | None
+    icc: bytes | None = None
 
 
 def parse_avif(head: bytes) -> AvifItem:
@@ -63,6 +66,7 @@ def _parse_meta(meta: bytes) -> AvifItem:
         _nclx(properties.get(b"colr", b"")),
         turns[0] & 3,
         None if mirror is None else mirror[0] & 1,
+        properties.get(_PROFILE),
     )
 
 
@@ -86,13 +90,15 @@ def _item_types(content: bytes) -> dict[int, bytes]:
 def _properties(content: bytes, number: int) -> Iterator[tuple[bytes, bytes]]:
     """Yield name and content of the properties that `ipma` assigns to an item, out of those that `ipco` lists.
 
-    Of several colour boxes the one with code points counts.
+    A colour box holds code points, or a profile, which is named `_PROFILE` here; a picture may have both.
     """
     known = list(boxes(find_box(content, b"ipco") or b""))
     for index in _associations(find_box(content, b"ipma") or b"", number):
         if 1 <= index <= len(known):
             name, inner = known[index - 1]
-            if name != b"colr" or inner[:4] == b"nclx":
+            if name == b"colr" and inner[:4] in {b"prof", b"rICC"}:
+                yield _PROFILE, inner[4:]
+            elif name != b"colr" or inner[:4] == b"nclx":
                 yield name, inner
 
 

@@ -22,7 +22,7 @@ from pipeline.records import Facts, Transfer
 MAX_HEADER_BYTES = 2**22  # profiles and text before the pixels
 
 _PIECE = 2**20  # bytes read at once
-_MAGIC = b"\x89PNG\r\n\x1a\n"
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class PngHeader:
 def probe_png(path: Path, transfer: Transfer | None = None) -> Facts:
     """Return what the header says; `transfer` is what the user states for files that do not say it."""
     header = read_header(path)
-    with opened(path, "PNG", (_MAGIC,)) as source:
+    with opened(path, "PNG", (PNG_MAGIC,)) as source:
         return _facts(source.spec(), _coding(header, source.spec(), transfer))
 
 
@@ -46,7 +46,7 @@ def read_png(path: Path, transfer: Transfer | None = None) -> Picture:
     """Decode a 16-bit PNG still."""
     header = read_header(path)
     _check_whole(path)
-    with opened(path, "PNG", (_MAGIC,)) as source:
+    with opened(path, "PNG", (PNG_MAGIC,)) as source:
         spec = source.spec()
         coding = _coding(header, spec, transfer)
         codes = turn(read_channels(source, "uint16"), orientation_of(spec))
@@ -56,9 +56,9 @@ def read_png(path: Path, transfer: Transfer | None = None) -> Picture:
 def read_header(path: Path) -> PngHeader:
     """Return what the chunks before the pixels say; raises SourceError where they are damaged, or it is 8-bit."""
     head = read_head(path, MAX_HEADER_BYTES)
-    if not head.startswith(_MAGIC):
+    if not head.startswith(PNG_MAGIC):
         raise SourceError("it is not a PNG file, whatever its name says")
-    chunks = _chunks(head)
+    chunks = read_chunks(head)
     size = chunks.get(b"IHDR", b"")
     if len(size) != 13:
         raise SourceError("its header is damaged: it does not begin with a size")
@@ -69,10 +69,13 @@ def read_header(path: Path) -> PngHeader:
     return PngHeader(width, height, bits, _cicp(chunks.get(b"cICP")))
 
 
-def _chunks(head: bytes) -> dict[bytes, bytes]:
-    """Return the contents of the chunks before the pixels: each is a length, a name, the content and a CRC."""
+def read_chunks(head: bytes) -> dict[bytes, bytes]:
+    """Return the contents of the chunks before the pixels: each is a length, a name, the content and a CRC.
+
+    Raises SourceError where one is damaged or no pixels follow.
+    """
     chunks: dict[bytes, bytes] = {}
-    at = len(_MAGIC)
+    at = len(PNG_MAGIC)
     while head[at + 4 : at + 8] != b"IDAT":
         length, name = int.from_bytes(head[at : at + 4], "big"), head[at + 4 : at + 8]
         end = at + 8 + length
@@ -88,7 +91,7 @@ def _chunks(head: bytes) -> dict[bytes, bytes]:
 def _check_whole(path: Path) -> None:
     """Refuse a file that ends too early, or a chunk whose CRC is wrong: the decoder would write about it on stderr."""
     with open_bytes(path) as stream:
-        stream.seek(len(_MAGIC))
+        stream.seek(len(PNG_MAGIC))
         name = b""
         while name != b"IEND":
             length, name = int.from_bytes(stream.read(4), "big"), stream.read(4)

@@ -91,14 +91,14 @@ def _picture(frame: av.VideoFrame, container: Tags, transfer: Transfer | None, c
     facts = _facts(frame, container, transfer, count)
     tags = merge_tags(read_tags(frame), container)
     coding = coding_of(tags, frame.format.name, _bits(frame), transfer)
-    pixels = _as_displayed(frame_to_light(frame, coding), _display_matrix(frame))
+    pixels = as_displayed(frame_to_light(frame, coding), display_matrix(frame))
     return Picture(pixels, facts, chromaticities_of(tags, coding.transfer))
 
 
 def _facts(frame: av.VideoFrame, container: Tags, transfer: Transfer | None, count: int) -> Facts:
     tags = merge_tags(read_tags(frame), container)
     coding = coding_of(tags, frame.format.name, _bits(frame), transfer)
-    is_upright = _display_matrix(frame)[0] != 0
+    is_upright = display_matrix(frame)[0] != 0
     span = "full" if coding.full_range else "limited"
     width, height = (frame.width, frame.height) if is_upright else (frame.height, frame.width)
     return Facts(
@@ -117,7 +117,7 @@ def _bits(frame: av.VideoFrame) -> int:
     return max(component.bits for component in frame.format.components)
 
 
-def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     """Return the signs of (a, b, c, d): a stored point (x, y) is shown at (a x + c y, b x + d y) (ISO/IEC 14496-12)."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(data, SideData):
@@ -129,7 +129,8 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     return signs
 
 
-def _as_displayed(pixels: FloatImage, matrix: tuple[int, int, int, int]) -> FloatImage:
+def as_displayed(pixels: FloatImage, matrix: tuple[int, int, int, int]) -> FloatImage:
+    """Return a picture as its display matrix has it shown: a view."""
     a, b, c, d = matrix
     if not a:
         pixels = pixels.swapaxes(0, 1)

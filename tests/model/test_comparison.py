@@ -14,7 +14,8 @@ from model import comparison
 from model.comparison import linearise
 from model.evaluate import main
 from model.metrics import compare
-from model.pictures import read_ldr, write_picture
+from model.pictures import read_ldr
+from model.results import write_picture
 from pipeline.records import FloatImage
 from tests.model.reference_pictures import EXPECTED, waves
 

@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import load_network
-from model.errors import EvaluationError
+from model.checkpoint import save_weights
+from model.config import TrainSettings
+from model.errors import CheckpointError, EvaluationError
 from model.evaluation.expansion import Landis, expand
 from model.evaluation.methods import Method, align, built_in, parse_method, radiance_of
 from model.evaluation.testset import TestSet, read_pair
 from model.evaluation.variants import find_variants
 from model.evaluation.writing import write_half
-from model.reconstruct import reconstruct
+from model.reconstruct import load_weights, reconstruct
+from model.unet import Architecture, MaskedUNet
 from pipeline.errors import UsageError
+from tests.model.conftest import some_state
 
 CPU = torch.device("cpu")
 
@@ -45,7 +48,7 @@ def test_the_input_is_what_the_network_copies(testset: Path, weights: Path) -> N
     plain = radiance_of(built_in("input"), T, picture, CPU)
     well = T < 0.96
     np.testing.assert_allclose(plain[well], ours[well], rtol=1e-5)
-    np.testing.assert_allclose(ours, reconstruct(T, load_network(weights), CPU), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(ours, reconstruct(T, load_weights(weights, "cpu").network, CPU), rtol=1e-4, atol=1e-6)
 
 
 def test_results_of_another_method_are_found_by_name(tmp_path: Path, testset: Path) -> None:
@@ -120,3 +123,12 @@ def test_the_rows_of_table_2_are_found_by_their_runs(tmp_path: Path, weights: Pa
     assert found[1].place == tmp_path / "fmask-inpainting-2" / "best.safetensors"
     with pytest.raises(UsageError, match="holds no run of Table 2"):
         find_variants(tmp_path / "gconv-hdr-1")
+
+
+def test_a_network_that_knows_only_inpainting_is_refused(tmp_path: Path) -> None:
+    network = MaskedUNet(Architecture(width=2))
+    network.initialise(0)
+    state = some_state()
+    save_weights(tmp_path / "w", network, state.model_copy(update={"settings": TrainSettings(stage="inpainting")}))
+    with pytest.raises(CheckpointError, match="inpainting alone"):
+        parse_method(f"Ours={tmp_path / 'w'}")

@@ -103,10 +103,10 @@ def visit(browser: Browser, evaluated: Path, request: pytest.FixtureRequest) -> 
     opened.context.close()
 
 
-def test_it_shows_everything_and_fits_the_screen(visit: Visit) -> None:
+def test_it_shows_everything_and_fits_the_screen(visit: Visit, evaluated: Path) -> None:
     page = visit.page
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.locator("#fig8 svg").count() == 7
+    assert page.locator("#fig8 svg").count() == len(list(evaluated.parent.glob("fig8-*.svg"))) > 0
     for image in page.locator("img").all():
         image.scroll_into_view_if_needed()
         assert image.get_attribute("alt")

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import OpenImageIO as oiio
 import pytest
+from PIL import Image
 
+from model.encoding import Encoding, adobe_rgb, encoding, from_code_points, power, srgb_from_linear
 from model.errors import PictureError
-from model.pictures import read_ldr, turn, write_picture
+from model.pictures import read_ldr, read_photograph, turn
+from model.profiles import read_profile
+from model.results import write_picture
+from pipeline.color import BT709
 from pipeline.records import FloatImage
+from tests.model import icc
+from tests.model.test_exif import exif
+from tests.pipeline.still_files import avif_planes, write_avif, write_png
 
 
 def photograph(height: int, width: int) -> FloatImage:
@@ -35,7 +46,7 @@ def write(file: Path, pixels: npt.NDArray[np.generic], **attributes: object) -> 
     return file
 
 
-def samples(channels: int, dtype: type[np.unsignedinteger[npt.NBitBase]]) -> npt.NDArray[np.generic]:
+def samples(channels: int, dtype: type[np.unsignedinteger[Any]]) -> npt.NDArray[np.generic]:
     return np.random.default_rng(1).integers(0, np.iinfo(dtype).max, (5, 7, channels), dtype=dtype, endpoint=True)
 
 
@@ -142,3 +153,201 @@ def test_pictures_are_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         write_picture(tmp_path / "file" / "x.exr", "openexr", photograph(4, 4), "half")
+
+
+def save(file: Path, mode: str = "RGB", **options: Any) -> Path:
+    """A smooth picture by Pillow, as wide as 48 pixels and 32 high, white in a corner."""
+    y, x = np.mgrid[:32, :48]
+    pixels = np.stack([x * 5, y * 7, 255 - x * 4], axis=-1).astype(np.uint8)
+    pixels[:8, :8] = 255
+    Image.fromarray(pixels).convert(mode).save(file, **options)
+    return file
+
+
+def codes(file: Path) -> npt.NDArray[np.uint8]:
+    with Image.open(file) as opened:
+        return np.asarray(opened.convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "steps"),
+    [
+        ("x.webp", {"lossless": True}, 0),
+        ("x.webp", {"quality": 90}, 3),
+        ("x.tif", {"compression": "tiff_lzw"}, 0),
+        ("x.bmp", {}, 0),
+        ("x.avif", {"quality": 95, "subsampling": "4:4:4"}, 2),
+        ("x.avif", {"quality": 95, "subsampling": "4:4:4", "range": "limited"}, 2),
+        ("x.avif", {"quality": 95, "subsampling": "4:2:2"}, 64),  # colour is interpolated at the corner's edge
+        ("x.png", {}, 0),
+    ],
+)
+def test_every_format_shows_what_other_programs_show(
+    tmp_path: Path, name: str, options: dict[str, Any], steps: int
+) -> None:
+    file = save(tmp_path / name, **options)
+    difference = np.abs(read_ldr(file) * 255 - codes(file))
+    assert difference.max() < steps + 0.01
+    assert difference.mean() < 2
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "I;16"])
+def test_every_kind_of_png_and_tiff(tmp_path: Path, mode: str) -> None:
+    for suffix in ("png",) if mode == "P" else ("png", "tif"):  # Pillow writes palettes of TIFF a step too dark
+        if mode == "I;16":
+            pixels = (np.arange(32 * 48, dtype=np.uint16) * 40).reshape(32, 48)
+            Image.fromarray(pixels).save(tmp_path / f"x.{suffix}")
+            expected = pixels[..., None] / 65535
+        else:
+            expected = codes(save(tmp_path / f"x.{suffix}", mode)) / 255
+        T = read_ldr(tmp_path / f"x.{suffix}")
+        np.testing.assert_allclose(T, np.broadcast_to(expected, T.shape), atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_every_format_is_turned_by_exif(tmp_path: Path, suffix: str) -> None:
+    data = exif()
+    T = read_ldr(save(tmp_path / f"x.{suffix}", exif=data))
+    assert T.shape == (48, 32, 3)
+    assert T[:6, -6:].min() > 0.95  # the white corner, a quarter clockwise
+    assert T[:6, :6].min() < 0.5
+
+
+def test_an_avif_is_turned_by_its_own_properties_alone(tmp_path: Path) -> None:
+    T = read_ldr(save(tmp_path / "x.avif", exif=exif()))  # Pillow writes the orientation as such a property
+    assert T.shape == (48, 32, 3)
+    assert T[:6, -6:].min() > 0.95
+
+
+def test_premultiplied_colours_are_divided(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 4, 4), np.uint8)
+    pixels[:2] = (50, 100, 25, 128)
+    file = write(tmp_path / "x.tif", pixels)
+    opened = oiio.ImageInput.open(str(file))
+    assert opened is not None
+    assert opened.spec().getattribute("oiio:UnassociatedAlpha") is None  # or this test says nothing
+    np.testing.assert_allclose(read_ldr(file)[0, 0] * 128, (50, 100, 25), atol=0.01)
+    assert read_ldr(file)[3, 3].max() == 0
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "avif"])
+def test_an_embedded_profile_is_applied(tmp_path: Path, suffix: str) -> None:
+    content = icc.matrix_profile(icc.DISPLAY_P3, icc.parametric(3, *icc.SRGB_CURVE))
+    options: dict[str, dict[str, Any]] = {
+        "webp": {"lossless": True},
+        "avif": {"quality": 100, "subsampling": "4:4:4"},
+    }
+    lossless = options.get(suffix, {})
+    plain, profiled = save(tmp_path / f"plain.{suffix}", **lossless), tmp_path / f"p3.{suffix}"
+    save(profiled, icc_profile=content, **lossless)
+    meant = read_profile(content, 3)
+    assert meant is not None
+    expected = meant.convert(read_ldr(plain))
+    np.testing.assert_allclose(read_ldr(profiled), expected, atol=1e-3)
+    assert np.abs(expected - read_ldr(plain)).max() > 0.05
+    assert (read_ldr(profiled)[1, 1] == 1.0).all() or suffix in {"jpg", "avif"}
+
+
+def test_sixteen_bits_with_a_profile_keep_their_steps(tmp_path: Path) -> None:
+    ramp = np.repeat(np.linspace(20_000, 21_000, 400).astype(np.uint16)[None, :, None], 3, axis=2)
+    content = np.frombuffer(icc.matrix_profile(icc.PROPHOTO, icc.parametric(0, 1.8)), np.uint8)
+    spec = oiio.ImageSpec(400, 1, 3, "uint16")
+    spec.attribute("ICCProfile", oiio.TypeDesc(f"uint8[{len(content)}]"), content)
+    output = oiio.ImageOutput.create("tiff")
+    assert output is not None
+    assert output.open(str(tmp_path / "x.tif"), spec)
+    assert output.write_image(ramp)
+    output.close()
+    T = read_ldr(tmp_path / "x.tif")
+    np.testing.assert_allclose(T[0, :, 0], srgb_from_linear((ramp[0, :, 0] / 65535) ** 1.8), atol=2e-5)
+    assert len(np.unique(T[..., 0])) == len(np.unique(ramp))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_a_profile_that_cannot_be_used_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    file = save(tmp_path / f"x.{suffix}", icc_profile=b"x" * 200)
+    photograph = read_photograph(file)
+    (sentence,) = photograph.notices
+    assert sentence.startswith("its colour profile cannot be used (it is damaged")
+    assert sentence.endswith("sRGB is assumed")
+    np.testing.assert_array_equal(photograph.T, read_ldr(save(tmp_path / f"plain.{suffix}")))
+    for _ in range(2):
+        read_ldr(file)
+    assert capsys.readouterr().err == f"{file}: {sentence}\n"
+
+
+def test_adobe_rgb_by_exif_alone(tmp_path: Path) -> None:
+    plain, adobe = save(tmp_path / "plain.jpg"), save(tmp_path / "adobe.jpg", exif=exif(65535, "R03"))
+    expected = adobe_rgb().convert(turn(read_ldr(plain), 6))
+    np.testing.assert_array_equal(read_ldr(adobe), expected)
+
+
+CHRM_P3 = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "meant"),
+    [
+        ({b"cICP": bytes([12, 13, 0, 1]), b"gAMA": struct.pack(">I", 100_000)}, from_code_points(12, 13)),
+        ({b"gAMA": struct.pack(">I", 100_000)}, encoding(power(1.0), BT709)),
+        ({b"gAMA": struct.pack(">I", 55_556)}, encoding(power(1.8), BT709)),
+        ({b"gAMA": struct.pack(">I", 45_455), b"cHRM": CHRM_P3}, from_code_points(12, 13)),
+        ({b"gAMA": struct.pack(">I", 45_455)}, None),
+        ({b"gAMA": struct.pack(">I", 100_000), b"sRGB": b"\0"}, None),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_chunks_of_png_tell_of_light(
+    tmp_path: Path, chunks: dict[bytes, bytes], meant: Encoding | None, dtype: type[np.uint8]
+) -> None:
+    pixels = samples(3, dtype)
+    plain = pixels.astype(np.float32) / np.float32(np.iinfo(dtype).max)
+    expected = plain if meant is None else meant.convert(plain.copy())
+    np.testing.assert_allclose(read_ldr(write_png(tmp_path / "x.png", pixels, chunks)), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+def test_hdr_in_a_png_or_avif_is_refused(tmp_path: Path, transfer: int) -> None:
+    png = write_png(tmp_path / "x.png", samples(3, np.uint16), {b"cICP": bytes([9, transfer, 0, 1])})
+    avif = write_avif(tmp_path / "x.avif", avif_planes(64, 64), (transfer, 9, 9, 1))
+    for file in (png, avif):
+        with pytest.raises(PictureError, match="it is HDR already"):
+            read_ldr(file)
+
+
+def test_ten_bits_of_avif_are_read(tmp_path: Path) -> None:
+    planes = avif_planes(64, 64)
+    T = read_ldr(write_avif(tmp_path / "x.avif", planes, (13, 1, 1, 1)))
+    luma = T @ np.array([0.2126, 0.7152, 0.0722])
+    inside = (T.min(axis=2) > 0) & (T.max(axis=2) < 1)
+    np.testing.assert_allclose(luma[inside], ((planes[0] - 64.0) / 876)[inside], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "sentence"), [("x.jpg", "CMYK", "CMYK without"), ("x.tif", "LAB", "convert it")]
+)
+def test_inks_and_lab_are_refused(tmp_path: Path, name: str, mode: str, sentence: str) -> None:
+    with pytest.raises(PictureError, match=sentence):
+        read_ldr(save(tmp_path / name, mode))
+
+
+def test_a_header_cannot_ask_for_any_memory(tmp_path: Path) -> None:
+    file = write_png(tmp_path / "x.png", samples(3, np.uint8))
+    content = bytearray(file.read_bytes())
+    content[16:24] = struct.pack(">II", 60_000, 60_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    file.write_bytes(content)
+    with pytest.raises(PictureError, match=r"60000x60000 pixels|cannot be read"):
+        read_ldr(file)
+
+
+def test_a_heic_or_a_cut_avif_is_one_sentence(tmp_path: Path) -> None:
+    whole = save(tmp_path / "x.avif").read_bytes()
+    (tmp_path / "cut.avif").write_bytes(whole[:-20])
+    (tmp_path / "x.heic").write_bytes(whole[:8] + b"heic" + whole[12:200])
+    for name in ("cut.avif", "x.heic"):
+        with pytest.raises(PictureError) as caught:
+            read_ldr(tmp_path / name)
+        assert "\n" not in str(caught.value)
