@@ -6,8 +6,9 @@ VENV ?= .venv
 DEMO ?= demo
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 
-.PHONY: demo test check format lint types imports format-check benchmark install-pipeline install-model clean
+.PHONY: demo test check format lint types imports format-check benchmark browser install-pipeline install-model clean
 
 demo: $(READY)
 	$(BIN)/hdrprep demo $(DEMO)
@@ -37,6 +38,11 @@ imports: $(READY)
 benchmark: $(READY)
 	$(BIN)/python benchmarks/camera_and_score.py
 	$(BIN)/python benchmarks/network.py
+
+# Debian's Chromium, in which tests look at the evaluation page; without a browser they are skipped.
+browser:
+	$(SUDO) apt-get update
+	$(SUDO) apt-get install -y --no-install-recommends chromium
 
 # A development environment: the checkout itself, the model and the tools.
 $(READY): pyproject.toml constraints.txt

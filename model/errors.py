@@ -5,6 +5,7 @@ HdrprepError (pipeline.errors)   status 1
     VggError                     weights of VGG that cannot be had or used
     TrainingError                a training run that cannot go on
     PictureError                 one picture that cannot be reconstructed: the others are done all the same
+    EvaluationError              a test set, a method or one of its results that cannot be used
     MetricError                  two pictures that cannot be compared
 
 A wrong command line is a UsageError or ConfigError of the pipeline (status 2), an unusable bank a BankError.
@@ -29,6 +30,10 @@ class TrainingError(HdrprepError):
 
 class PictureError(HdrprepError):
     """A picture cannot be reconstructed."""
+
+
+class EvaluationError(HdrprepError):
+    """A test set, a method or one of its results cannot be used."""
 
 
 class MetricError(HdrprepError, ValueError):

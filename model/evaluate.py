@@ -1,4 +1,4 @@
-"""Metrics and tables: `python -m model.evaluate compare TEST REFERENCE`."""
+"""Metrics and tables: `python -m model.evaluate compare TEST REFERENCE`, and the tables and figures of a test set."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from model import comparison
 from model.command import Parser, run_command
+from model.evaluation import commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +20,7 @@ def dispatch(arguments: Sequence[str] | None) -> int:
     parser = Parser(prog="python -m model.evaluate", description="Metrics and tables.", allow_abbrev=False)
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
     comparison.add_command(subcommands)
+    commands.add_commands(subcommands)
     options: argparse.Namespace = parser.parse_args(arguments)
     status: int = options.work(options)
     return status

@@ -10,8 +10,10 @@ import torch
 
 from model.checkpoint import RunState, save_weights
 from model.config import TrainSettings
+from model.evaluate import main as evaluate
 from model.order import SamplerState
 from model.unet import Architecture, MaskedUNet
+from pipeline.scenes import SCENES, render_scene, write_exr
 from tests.model.toy_bank import make_bank, sources_on
 
 # Threads that wait for each other at every small layer are slower than one, by far where other processes run too.
@@ -46,3 +48,20 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("weights") / "weights.safetensors"
     save_weights(file, network, some_state())
     return file
+
+
+@pytest.fixture(scope="session")
+def hdr_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four small HDR scenes, each of its kind."""
+    folder = tmp_path_factory.mktemp("hdr")
+    for kind in SCENES:
+        write_exr(folder / f"{kind}.exr", render_scene(kind, 0, 72, 96))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def testset(hdr_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A test set of those scenes."""
+    out = tmp_path_factory.mktemp("testset")
+    assert evaluate(["testset", "--folder", str(hdr_folder), "--out", str(out), "--count", "4"]) == 0
+    return out
