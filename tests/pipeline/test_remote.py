@@ -266,9 +266,10 @@ def test_who_lost_the_lock_writes_no_more(s3: str, quick_lease: None) -> None:
     url = f"{s3}/taken.zarr"
     writer = BankWriter.create(url, ATTRIBUTES)
     open_storage(url).write(lock.LOCK, json.dumps({"token": "other"}).encode())
-    time.sleep(0.5)
-    with pytest.raises(BankError, match="was lost"):
-        writer.fold()
+    with pytest.raises(BankError, match="was lost"):  # at its next sign of life, whenever a busy machine comes to it
+        for _ in range(300):
+            writer.fold()
+            time.sleep(0.1)
     writer.close()
     assert open_storage(url).exists(lock.LOCK)  # the other's
 
