@@ -59,7 +59,7 @@ class _Budget:
 def measure(units: Sequence[Unit], stages: Sequence[Stage], settings: Settings, part: float = 1.0) -> Sample:
     """Put a sample of the units through stages; `part` of the limits of a sample may be used."""
     work.single_threaded()
-    _compile(settings)
+    compile_loops(settings)
     chosen = choose(units, max(1, round(UNITS * part)), settings.ingest.seed)
     most = -(-round(CANDIDATES * part) // max(1, len(chosen)))
     budget = _Budget(part)
@@ -80,7 +80,7 @@ def measure(units: Sequence[Unit], stages: Sequence[Stage], settings: Settings, 
     return Sample(len(units), sum(unit.candidates for unit in units), tuple(seen), growth, failures)
 
 
-def _compile(settings: Settings) -> None:
+def compile_loops(settings: Settings) -> None:
     """Take a patch of light and dark once: what is compiled at its first call is no cost of a candidate."""
     frame = np.ones((32, 32, 3), np.float32)
     frame[8:24, 8:24] = 8.0

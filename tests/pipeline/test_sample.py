@@ -96,7 +96,7 @@ def signatures():
     made = [value for module in (detail, noise, score, sensor) for value in vars(module).values()]
     return {value.__name__: len(value.signatures) for value in made if hasattr(value, "signatures")}
 
-sample._compile(SMALL)
+sample.compile_loops(SMALL)
 before = signatures()
 frame = read_frame(Path(sys.argv[1]))
 rows = window_rows("a" * 64, 0, frame, SMALL)[:8]
