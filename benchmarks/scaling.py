@@ -11,8 +11,9 @@ work        the stage functions on each frame in a plain loop in one process tha
 run         the whole command `run` from an empty bank, on a local cluster with one and with two workers
 
 CPU is user and system time of the driver and its workers between the first and the last task, read off /proc, so that
-what a process costs before it works (interpreter, imports, machine code) does not count; `started` says what that was. Overhead is
-what CPU of driver and worker is above that of the loop, and what wall-clock time with one worker is above the loop's.
+what a process costs before it works (interpreter, imports, machine code) does not count; `started` says what that was.
+Overhead is what CPU of driver and worker is above that of the loop, and what wall-clock time with one worker is above
+the loop's.
 A worker is busy while it computes: the times that it notes itself for its tasks (Dask's task stream), over the time
 between the first task of all to begin and the last to end, of the scoring pass and of the export. The least of the
 repetitions counts; the machine should have nothing else to do.
