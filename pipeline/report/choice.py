@@ -1,0 +1,98 @@
+"""Which patches are shown: contact sheets, a ladder over all scores, and the best patch of each source.
+
+Legend: a position is an index into the patches table; P patches.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.records import derive_seed, generator
+from pipeline.report.survey import VERDICTS, Flags, Indices, Survey
+
+SHEET = 24  # patches of a contact sheet
+LADDER, PORTRAITS = 4, 4  # how many sheets' worth of patches climb the scores, and stand for their sources
+PER_FRAME = 4  # patches of a frame on a sheet, as long as other frames have some: neighbours look alike
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Positions of patches. `ladder` has what stands around any threshold, by score."""
+
+    sheets: dict[str, list[int]]
+    ladder: list[int]
+    portraits: list[int]
+
+    def positions(self) -> list[int]:
+        """Return all positions, each once, in the order of the table."""
+        sheets = (position for sheet in self.sheets.values() for position in sheet)
+        return sorted({*sheets, *self.ladder, *self.portraits})
+
+
+def choose(survey: Survey, sheet: int = SHEET) -> Choice:
+    """Choose what is shown, `sheet` patches a contact sheet: a function of the tables and the seed alone."""
+    score, kept = survey.numbers["score"], survey.verdict == VERDICTS.index("kept")
+    smooth = survey.verdict == VERDICTS.index("smooth")
+    rising = np.argsort(score, kind="stable")
+    ready = ~np.isnan(survey.numbers["exposure"])
+    rng = generator(derive_seed(survey.settings.ingest.seed, "", 0, 0, "report"))
+    sheets = {
+        "best": _pick(survey, _of(rising[::-1], kept), sheet),
+        "worst kept": _pick(survey, _of(rising, kept), sheet),
+        "best rejected": _pick(survey, _of(rising[::-1], smooth), sheet),
+        "random": sorted(rng.permutation(np.flatnonzero(ready))[:sheet].tolist()),
+    }
+    return Choice(sheets, _ladder(survey, rising, LADDER * sheet), _portraits(survey, rising, PORTRAITS * sheet))
+
+
+def _of(order: Indices, wanted: Flags) -> Indices:
+    return order[wanted[order]]
+
+
+def _pick(survey: Survey, order: Indices, most: int) -> list[int]:
+    """Return the first positions of an order, few of any frame as long as there are others."""
+    seen: Counter[tuple[int, int]] = Counter()
+    picked, passed = list[int](), list[int]()
+    for position in order.tolist():
+        frame = (int(survey.source[position]), int(survey.frame[position]))
+        if len(picked) == most:
+            break
+        if seen[frame] < PER_FRAME:
+            seen[frame] += 1
+            picked.append(position)
+        elif len(passed) < most:
+            passed.append(position)
+    return _in_order(order, [*picked, *passed][:most])
+
+
+def _in_order(order: Indices, picked: Sequence[int]) -> list[int]:
+    wanted = set(picked)
+    return [position for position in order.tolist() if position in wanted] if wanted else []
+
+
+def _ladder(survey: Survey, rising: Indices, most: int) -> list[int]:
+    """Return patches that a threshold decides on: half spread evenly over the square root of the score, half near the
+    threshold, rising."""
+    candidates = _of(rising, survey.saturated & survey.scored)
+    if not candidates.size or not most:
+        return []
+    score = survey.numbers["score"][candidates]
+    axis = np.sqrt(np.maximum(score, 0.0))
+    wanted = np.linspace(axis[0], axis[-1], most // 2)
+    spread = np.clip(np.searchsorted(axis, wanted), 0, len(candidates) - 1)
+    middle = int(np.searchsorted(score, survey.settings.score.threshold))
+    reach = most // 4
+    near: Iterable[int] = range(max(0, middle - reach), min(len(candidates), middle + reach))
+    return [int(candidates[place]) for place in sorted({*spread.tolist(), *near})]
+
+
+def _portraits(survey: Survey, rising: Indices, most: int) -> list[int]:
+    """Return the patch of the highest score of each source, of the sources with the largest yield."""
+    usable = _of(rising, (survey.source >= 0) & ~np.isnan(survey.numbers["exposure"]))
+    best = dict(zip(survey.source[usable].tolist(), usable.tolist(), strict=True))  # the last one of each stays
+    ranked = sorted(best, key=lambda source: (-survey.sources[source].kept, survey.sources[source].path))
+    return [best[source] for source in ranked[:most]]
