@@ -60,7 +60,7 @@ def draw_charts(survey: Survey, stops: Sequence[float]) -> list[Chart]:
 def _histogram(title: str, values: Floats, kept: Any, unit: str) -> Chart:
     known = values[np.isfinite(values)]
     low, high = np.quantile(known, (0.001, 0.999))  # a few far ones would squeeze all others
-    edges = np.linspace(low, high if high > low else low + 1.0, min(BINS, max(8, known.size)) + 1)
+    edges = np.linspace(low, high if high > low else low + 1.0, min(BINS, 4 + 2 * round(known.size**0.5)) + 1)
     figure, axes = _axes(unit)
     sets = [(known, _ALL)]
     if kept is not None and kept.any():

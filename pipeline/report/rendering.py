@@ -26,7 +26,7 @@ from pipeline.work import Place, reopen_with_rows, single_threaded
 TILE = 192  # pixels, height and width of a view
 PLACE_SIDE = 640  # pixels, the longer side of a frame's picture
 STOPS = (0, -3, -6)  # exposures of the hdr
-VIEWS = ("Photograph", "Mask", *(f"HDR {stops:+d}" if stops else "HDR" for stops in STOPS), "Detail")
+VIEWS = ("Photograph", "Mask", *(f"HDR, −{-stops} stops" if stops else "HDR" for stops in STOPS), "Detail")
 QUALITY = 82  # of WebP
 _RANGE = 0.5  # of the detail layer that is shown, log radiance either way
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709-6, Section 3.2

@@ -49,7 +49,7 @@ def _share_of(step: Step, survey: Survey) -> str:
     candidates, kept = survey.counts["candidates"], survey.counts["kept"]
     if step.name == "frames":
         kinds = sorted({source.kind for source in survey.sources if source.reason is None and source.kind})
-        return f"of {', '.join(kinds)}" if kinds else ""
+        return f"of {', '.join(f'{kind}s' for kind in kinds)}" if kinds else ""
     if step.name == "candidates":
         frames = survey.flow[1].count
         return f"{candidates / frames:,.4g} a frame" if frames else ""
@@ -108,7 +108,7 @@ def sources(survey: Survey, pictures: Pictures) -> str:
     return f"{_scroll('Sources by yield', table)}{more}{lost}" if rows or lost else "<p>There is none yet.</p>"
 
 
-_HEADS = ("Source", "Kept", "", "of", "Frames", "Exported", "Split", "Licence")
+_HEADS = ("Source", "Kept share", "", "Kept", "Frames", "Exported", "Split", "Licence")
 
 
 def _source(name: str, source: Source, portrait: str | None) -> str:
