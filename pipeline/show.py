@@ -52,7 +52,9 @@ def report(context: click.Context, /, out: Path | None, sheet: int, bank: Storag
     set_up_log(context.params["verbose"], context.params["log_json"])
     reader = BankReader(bank)
     settings = resolve_settings(context, reader.attributes["config"])
-    made = make_report(reader, ReportSettings(out=(out or beside(bank, "report")).absolute(), sheet=sheet, run=settings.run))
+    made = make_report(
+        reader, ReportSettings(out=(out or beside(bank, "report")).absolute(), sheet=sheet, run=settings.run)
+    )
     for reason in made.missing[:10]:
         click.echo(f"some patches have no picture: {reason}", err=True)
     click.echo(f"report       {made.page}")

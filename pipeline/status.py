@@ -69,4 +69,3 @@ _VERDICTS = ("kept", "smooth", "unsaturated")
 
 def _share(part: int, whole: int) -> str:
     return f"{part} ({100 * part / whole:.1f} %)"
-

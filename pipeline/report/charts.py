@@ -68,7 +68,9 @@ def _histogram(title: str, values: Floats, kept: Any, unit: str) -> Chart:
     for some, colour in sets:
         weights = np.full(some.size, 100.0 / some.size)
         kind = "bar" if colour == _ALL else "step"
-        axes.hist(np.clip(some, edges[0], edges[-1]), edges, weights=weights, color=colour, histtype=kind, linewidth=1.6)
+        axes.hist(
+            np.clip(some, edges[0], edges[-1]), edges, weights=weights, color=colour, histtype=kind, linewidth=1.6
+        )
     axes.set_yticks([])
     middle = [f"{name} {np.median(some):.3g}" for (some, _), name in zip(sets, ("all", "kept"), strict=False)]
     return Chart(title, f"{title}, {unit}. Median: {', '.join(middle)}.", _svg(figure))

@@ -75,8 +75,10 @@ def _in_order(order: Indices, picked: Sequence[int]) -> list[int]:
 
 
 def _ladder(survey: Survey, rising: Indices, most: int) -> list[int]:
-    """Return patches that a threshold decides on: half spread evenly over the square root of the score, half near the
-    threshold, rising."""
+    """Return patches that a threshold decides on, rising.
+
+    Half of them are spread evenly over the square root of the score, half lie next to the bank's threshold.
+    """
     candidates = _of(rising, survey.saturated & survey.scored)
     if not candidates.size or not most:
         return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +21,8 @@ PICTURES = "pictures"  # the folder beside the page
 class Pictures:
     """What was drawn: rows of the table by position, what became of each by patch_id, and what there is of sources.
 
-    `frames` names the file of a frame's picture by (source, frame); `portraits` one of them by source; `alike` are pairs
-    of sources and the bits in which their hashes differ.
+    `frames` names the file of a frame's picture by (source, frame), `portraits` one of them by source; `alike` are
+    pairs of sources and the bits in which their hashes differ.
     """
 
     rows: dict[int, Row] = field(default_factory=dict)
@@ -40,7 +39,13 @@ def embed(survey: Survey, choice: Choice, pictures: Pictures) -> str:
     number = {position: i for i, position in enumerate(positions)}
     names = short_names(survey.sources)
     sources = [
-        {"name": name, "path": source.path, "width": source.width, "height": source.height, "saturated": source.saturated}
+        {
+            "name": name,
+            "path": source.path,
+            "width": source.width,
+            "height": source.height,
+            "saturated": source.saturated,
+        }
         for name, source in zip(names, survey.sources, strict=True)
     ]
     told = {
@@ -68,9 +73,13 @@ def strip_name(patch_id: int) -> str:
 
 def short_names(sources: Sequence[Source]) -> list[str]:
     """Return the sources' paths without the folders that all have in common."""
-    folders = {source.path.rpartition("/")[0] + "/" for source in sources}
-    common = os.path.commonprefix(sorted(folders)).rpartition("/")[0]
-    return [source.path.removeprefix(common).lstrip("/") or source.path for source in sources]
+    split = [source.path.split("/") for source in sources]
+    common = 0
+    for names in zip(*(parts[:-1] for parts in split), strict=False):
+        if len(set(names)) > 1:
+            break
+        common += 1
+    return ["/".join(parts[common:]) for parts in split]
 
 
 _SHOWN = (

@@ -1,8 +1,8 @@
 """Which sources look alike: a perceptual hash of a frame, and how many of its bits differ.
 
-The hash is the sign of the 63 lowest frequencies (DCT, 8x8 without the mean) of the log luminance, shrunk to 32x32 pixels:
-neither exposure nor size nor file format changes it much (Zauner 2010, "Implementation and benchmarking of perceptual
-image hash functions", Section 3.2.1).
+A bit of the hash says whether one of the 63 lowest frequencies (DCT, 8x8 without the mean) of the log luminance,
+shrunk to 32x32 pixels, lies above their median: neither exposure nor size nor file format changes that much (Zauner
+2010, "Implementation and benchmarking of perceptual image hash functions").
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class ReportSettings:
 
     out: Path
     sheet: int = SHEET
-    run: RunSettings = RunSettings()
+    run: RunSettings = field(default_factory=RunSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,10 @@ def make_report(reader: BankReader, settings: ReportSettings) -> Made:
     folder = settings.out / PICTURES
     folder.mkdir(parents=True, exist_ok=True)
     written = _draw(reader, survey, choice, pictures, settings)
-    for stale in {*folder.glob("patch-*.webp"), *folder.glob("source-*-frame-*.webp")} - written:  # of an earlier report
+    for stale in {
+        *folder.glob("patch-*.webp"),
+        *folder.glob("source-*-frame-*.webp"),
+    } - written:  # of an earlier report
         stale.unlink()
     shown = (pictures.drawn.get(pictures.rows[p]["patch_id"]) for p in choice.sheets["random"])
     charts = draw_charts(survey, [drawn.stops for drawn in shown if drawn is not None and drawn.stops is not None])
@@ -98,14 +101,16 @@ def _draw(
     def crashed(task: Task, message: str) -> DrawnSource:
         return DrawnSource(draw_stored(reader.storage, task.arguments[2], survey.settings.score, message))
 
-    with Workers(settings.run, reader.storage.in_process) as workers:
-        with tqdm(total=len(ready), desc="report", unit=" patches", disable=None, leave=False) as bar:
-            for task, drawn in workers.map(draw_patches, _tasks(ready, sources, place, survey), crashed):
-                bar.update(task.patches)
-                number = sources[task.arguments[1]["source_id"]][0]
-                written |= _keep(settings.out, number, drawn, pictures)
-                if drawn.likeness is not None:
-                    hashes[number] = drawn.likeness
+    with (
+        Workers(settings.run, reader.storage.in_process) as workers,
+        tqdm(total=len(ready), desc="report", unit=" patches", disable=None, leave=False) as bar,
+    ):
+        for task, drawn in workers.map(draw_patches, _tasks(ready, sources, place, survey), crashed):
+            bar.update(task.patches)
+            number = sources[task.arguments[1]["source_id"]][0]
+            written |= _keep(settings.out, number, drawn, pictures)
+            if drawn.likeness is not None:
+                hashes[number] = drawn.likeness
     work.forget_timeouts(reader.storage, place.command, read_only=True)
     pictures.compared, pictures.alike = len(hashes), alike(hashes)
     return written
@@ -130,9 +135,7 @@ def _keep(out: Path, number: int, drawn: DrawnSource, pictures: Pictures) -> set
         pictures.portraits.setdefault(number, name)
     for name, data in files.items():
         _write(out / name, data)
-    pictures.drawn |= {
-        patch_id: replace(one, strip=one.strip and b"") for patch_id, one in drawn.patches.items()
-    }
+    pictures.drawn |= {patch_id: replace(one, strip=one.strip and b"") for patch_id, one in drawn.patches.items()}
     return {out / name for name in files}
 
 

@@ -1,4 +1,4 @@
-"""The report's one page. It opens from the disk, asks no server for anything, and holds no text that was not escaped."""
+"""The report's one page. It opens from the disk, asks no server for anything, and holds no text unescaped."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def _threshold(survey: Survey, name: str) -> str:
     note = "Counts and shares are exact: all patches stand in this page."
     if told["sampled"]:
         note = (
-            f"Counts are exact. Shares by source are of a sample of {EXACT:,} patches out of {told['saturated']:,}, the "
-            "same share of each source, drawn by the bank's seed."
+            f"Counts are exact. Shares by source are of a sample of {EXACT:,} patches out of {told['saturated']:,}, "
+            "the same share of each source, drawn by the bank's seed."
         )
     return Template(_asset("threshold.html")).substitute(
         path=sections.histogram(told["bars"]),

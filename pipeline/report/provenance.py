@@ -56,7 +56,7 @@ def trace(reader: BankReader, survey: Survey) -> Provenance:
 def rebuild_command(survey: Survey) -> str:
     """Return the shell commands that make a bank of the same patches: every source, as far as the bank has come.
 
-    Sources that were given other numbers of patches a frame than the settings say are taken in by commands of their own.
+    Sources that were given another number of patches a frame are taken in by a command of their own.
     """
     counts, taken = survey.counts, list(_by_patches(survey))
     whole = counts["candidates"] and counts["scored"] == counts["candidates"] and not survey.flow[-1].lost
@@ -81,7 +81,8 @@ def _by_patches(survey: Survey) -> Iterator[tuple[int, list[str]]]:
 
 def _files(path: str) -> Sequence[str]:
     """Return the files of a source: those of a sequence are named one by one."""
-    return [str(file) for file in sequence_files(path_of(path)) or [path]]
+    files = sequence_files(path_of(path))
+    return [path] if files is None else [str(file) for file in files]
 
 
 def _stages(counts: dict[str, int]) -> list[str]:

@@ -1,7 +1,9 @@
 """Pictures of patches, made where the sources are: a strip of six views each, and a small picture of each frame.
 
-Plain functions for a worker, as in `pipeline.work`; nothing is written. Legend: hdr (S, S, 3) float32, scene-linear, the
-sensor clips at 1.0; ldr (S, S, 3) uint8; a tile is (TILE, TILE, 3) uint8, a strip its six tiles side by side.
+Plain functions for a worker, as in `pipeline.work`; nothing is written.
+
+Legend: hdr (S, S, 3) float32, scene-linear, the sensor clips at 1.0; ldr (S, S, 3) uint8; a tile is (TILE, TILE, 3)
+uint8, a strip a patch's six tiles side by side.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from pipeline.work import Place, reopen_with_rows, single_threaded
 TILE = 192  # pixels, height and width of a view
 PLACE_SIDE = 640  # pixels, the longer side of a frame's picture
 STOPS = (0, -3, -6)  # exposures of the hdr
-VIEWS = ("Photograph", "Mask", *(f"HDR, −{-stops} stops" if stops else "HDR" for stops in STOPS), "Detail")
+VIEWS = ("Photograph", "Mask", *(f"HDR, {-stops} stops darker" if stops else "HDR" for stops in STOPS), "Detail")
 QUALITY = 82  # of WebP
 _RANGE = 0.5  # of the detail layer that is shown, log radiance either way
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709-6, Section 3.2
@@ -34,7 +36,7 @@ _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709-6, S
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What became of a patch: its strip as WebP, rendered from its `source` or read from the `bank`, or why there is none.
+    """What became of a patch: its strip as WebP, rendered from its `source` or read from the `bank`, or a reason.
 
     `stops` is the dynamic range of the hdr, log2 of its 99.9 % quantile of luminance over that of 0.1 %.
     """

@@ -35,7 +35,7 @@ def _step(step: Step, height: float, following: float, survey: Survey) -> str:
     top, after = 100 - 100 * height, 100 - 100 * following
     ribbon = f"M0 100V{top:.2f}H45C75 {top:.2f} 70 {after:.2f} 100 {after:.2f}V100Z"
     reasons = list(step.lost.items())
-    lost = "".join(f"<li><b>−{count:,}</b> {escape(reason)}</li>" for reason, count in reasons[:REASONS])
+    lost = "".join(f"<li><b>&minus;{count:,}</b> {escape(reason)}</li>" for reason, count in reasons[:REASONS])
     if len(reasons) > REASONS:
         lost += f"<li>and {len(reasons) - REASONS} more reasons: hdrprep failures</li>"
     return (

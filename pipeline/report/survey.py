@@ -144,16 +144,27 @@ def survey_bank(reader: BankReader) -> Survey:
 
 def _sources(table: pa.Table, where: Indices, verdict: npt.NDArray[np.int8], exported: Flags) -> list[Source]:
     def tally(chosen: Flags) -> list[int]:
-        return np.bincount(where[chosen & (where >= 0)], minlength=table.num_rows).tolist()
+        return [int(n) for n in np.bincount(where[chosen & (where >= 0)], minlength=table.num_rows)]
 
     every, kept = tally(where >= 0), tally(verdict == VERDICTS.index("kept"))
     saturated = tally((verdict >= 0) & (verdict != VERDICTS.index("unsaturated")))
     out = tally(exported & (verdict == VERDICTS.index("kept")))
     found = []
     for i, row in enumerate(table.to_pylist()):
-        told = {name: row[name] for name in ("source_id", "path", "kind", "split", "licence", "attribution")}
-        sizes = {"width": row["width"] or 0, "height": row["height"] or 0, "frames": row["frames_used"] or 0}
-        numbers = {"candidates": every[i], "saturated": saturated[i], "kept": kept[i], "exported": out[i]}
+        told: dict[str, Any] = {
+            name: row[name] for name in ("source_id", "path", "kind", "split", "licence", "attribution")
+        }
+        sizes: dict[str, Any] = {
+            "width": row["width"] or 0,
+            "height": row["height"] or 0,
+            "frames": row["frames_used"] or 0,
+        }
+        numbers: dict[str, Any] = {
+            "candidates": every[i],
+            "saturated": saturated[i],
+            "kept": kept[i],
+            "exported": out[i],
+        }
         reason = (row["reason"] or "no reason was noted") if row["status"] == "rejected" else None
         found.append(Source(**told, **sizes, **numbers, also_at=row["also_at"] or [], reason=reason))
     return found

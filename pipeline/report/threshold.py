@@ -24,8 +24,8 @@ def threshold_data(survey: Survey) -> dict[str, Any] | None:
     """Return what the page counts with, or None where nothing was scored.
 
     `bars` count scores between equal steps of the square root of the score, up to `top`; the last also holds what lies
-    above. Up to EXACT patches `scores` and `sources` hold all. Beyond, they are a sample stratified by source, and `above`
-    says how many of all patches reach each multiple of 10^-`digits`.
+    above. Up to EXACT patches, `scores` and `sources` hold all. Beyond, they are a sample stratified by source, and
+    `above` says how many of all patches reach each multiple of 10^-`digits`.
     """
     decided = survey.scored & survey.saturated
     if not survey.scored.any():
@@ -64,7 +64,7 @@ def axis_top(score: Floats, threshold: float) -> float:
 
 
 def stratified(source: Indices, most: int, seed: int) -> Indices:
-    """Return which of N patches are taken, about `most`, rising: the same share of each source, one at least; seeded."""
+    """Return about `most` of N patches, rising: the same share of each source, one at least; seeded."""
     draw = generator(derive_seed(seed, "", 0, 0, "report/sample")).random(source.size)
     order = np.lexsort((draw, source))
     _, starts, counts = np.unique(source[order], return_index=True, return_counts=True)

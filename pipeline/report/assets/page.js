@@ -13,7 +13,7 @@ function element(name, properties = {}, ...children) {
 (() => {
   const told = data.threshold;
   if (!told) return;
-  const [slide, field] = [document.getElementById("slide"), document.getElementById("threshold")];
+  const [slide, field] = [document.getElementById("slide"), document.getElementById("limit")];
   const [plot, command, shares] = ["plot", "command", "shares"].map((id) => document.getElementById(id));
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
   const scores = new Float64Array(bytes(told.scores)); // rising
