@@ -199,7 +199,7 @@ def test_the_page_counts_at_any_threshold_what_the_rule_says(which: str, request
     rows = table(place, "patches").select(["score", "saturated_fraction"]).to_pydict()
     for step in (0, 1, 300, 850, 1234):
         threshold = step / 10 ** told["digits"]
-        settings = ScoreSettings(threshold=threshold)
+        settings = survey.settings.score.model_copy(update={"threshold": threshold})
         pairs = zip(rows["score"], rows["saturated_fraction"], strict=True)
         wanted = sum(judge(score, share, settings)[0] == "kept" for score, share in pairs)
         if told["sampled"]:

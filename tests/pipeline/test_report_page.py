@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from tests.pipeline.banks import run_here, table
 from tests.pipeline.conftest import SMALL
@@ -129,13 +129,19 @@ def assert_counts(visit: Visit, bank: Path) -> None:
     shares = visit.shares()
     assert sum(shares.values()) == wanted.total()
     assert {name: count for path, count in wanted.items() for name in shares if path.endswith(name)} == shares
+    around = []
     for side, is_kept in (("above", True), ("below", False)):
-        scores = visit.page.locator(f"#{side} .score").all_text_contents()
-        assert all((float(score) > threshold - 5e-4) == is_kept or is_kept != (float(score) < threshold + 5e-4)
-                   for score in scores)  # fmt: skip
-        marks = visit.page.locator(f"#{side} .patch").evaluate_all("all => all.map(e => e.classList.contains('out'))")
+        patches = visit.page.locator(f"#{side} .patch")
+        scores = [visit.page.evaluate("n => data.patches[n].score", n) for n in numbers_of(patches)]
+        assert all((score >= threshold) == is_kept for score in scores)
+        marks = patches.evaluate_all("all => all.map(e => e.classList.contains('out'))")
         assert set(marks) <= {not is_kept}
-        assert len(marks) > 0
+        around += scores
+    assert around  # the whole ladder is on one side of a threshold at an end
+
+
+def numbers_of(patches: Locator) -> list[int]:
+    return [int(number) for number in patches.evaluate_all("all => all.map(e => e.dataset.number)")]
 
 
 def test_the_threshold_moves_by_mouse_and_the_counts_are_the_tables(visit: Visit, reports: dict[str, Path]) -> None:
