@@ -6,7 +6,7 @@ Legend: a position is an index into the patches table; P patches.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from pipeline.records import derive_seed, generator
 from pipeline.report.survey import VERDICTS, Flags, Indices, Survey
 
 SHEET = 24  # patches of a contact sheet
-LADDER, PORTRAITS = 4, 4  # how many sheets' worth of patches climb the scores, and stand for their sources
+LADDER, PORTRAITS = 6, 4  # how many sheets' worth of patches climb the scores, and stand for their sources
 PER_FRAME = 4  # patches of a frame on a sheet, as long as other frames have some: neighbours look alike
 
 
@@ -77,19 +77,15 @@ def _in_order(order: Indices, picked: Sequence[int]) -> list[int]:
 def _ladder(survey: Survey, rising: Indices, most: int) -> list[int]:
     """Return patches that a threshold decides on, rising.
 
-    Half of them are spread evenly over the square root of the score, half lie next to the bank's threshold.
+    Three quarters of them are spread evenly over all, by rank; the others lie next to the bank's threshold.
     """
     candidates = _of(rising, survey.saturated & survey.scored)
     if not candidates.size or not most:
         return []
-    score = survey.numbers["score"][candidates]
-    axis = np.sqrt(np.maximum(score, 0.0))
-    wanted = np.linspace(axis[0], axis[-1], most // 2)
-    spread = np.clip(np.searchsorted(axis, wanted), 0, len(candidates) - 1)
-    middle = int(np.searchsorted(score, survey.settings.score.threshold))
-    reach = most // 4
-    near: Iterable[int] = range(max(0, middle - reach), min(len(candidates), middle + reach))
-    return [int(candidates[place]) for place in sorted({*spread.tolist(), *near})]
+    spread = np.linspace(0, len(candidates) - 1, 3 * most // 4).astype(int).tolist()
+    middle = int(np.searchsorted(survey.numbers["score"][candidates], survey.settings.score.threshold))
+    near = range(max(0, middle - most // 8), min(len(candidates), middle + most // 8))
+    return [int(candidates[place]) for place in sorted({*spread, *near})]
 
 
 def _portraits(survey: Survey, rising: Indices, most: int) -> list[int]:

@@ -38,6 +38,8 @@ def embed(survey: Survey, choice: Choice, pictures: Pictures) -> str:
     positions = sorted(pictures.rows)
     number = {position: i for i, position in enumerate(positions)}
     names = short_names(survey.sources)
+    decided = survey.saturated & survey.scored
+    rising = sorted(positions, key=lambda position: survey.numbers["score"][position])
     sources = [
         {
             "name": name,
@@ -55,7 +57,7 @@ def embed(survey: Survey, choice: Choice, pictures: Pictures) -> str:
         "sources": sources,
         "patches": [_patch(survey, position, pictures) for position in positions],
         "sheets": {name: [number[p] for p in sheet if p in number] for name, sheet in choice.sheets.items()},
-        "ladder": [number[position] for position in choice.ladder if position in number],
+        "ladder": [number[position] for position in rising if decided[position]],
     }
     return script_json(told)
 

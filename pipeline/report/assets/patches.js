@@ -88,7 +88,8 @@
 
   function about(patch) {
     const drawn = { source: "Rendered from its source.", bank: "Read from the bank's arrays: its source cannot be read." };
-    const verdict = patch.verdict ? `${patch.verdict}${patch.verdict_reason ? `: ${patch.verdict_reason}` : ""}. ` : "";
+    const word = patch.verdict ? patch.verdict[0].toUpperCase() + patch.verdict.slice(1) : "Not scored yet";
+    const verdict = `${word}${patch.verdict_reason ? `: ${patch.verdict_reason}` : ""}. `;
     return `${verdict}${patch.strip ? drawn[patch.origin] : `There is no picture: ${patch.reason}.`}`;
   }
 
