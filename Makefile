@@ -39,7 +39,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/camera_and_score.py
 	$(BIN)/python benchmarks/network.py
 
-# Debian's Chromium, in which tests look at the evaluation page; without a browser they are skipped.
+# Debian's Chromium, in which tests look at the pages; without a browser they are skipped.
 browser:
 	$(SUDO) apt-get update
 	$(SUDO) apt-get install -y --no-install-recommends chromium

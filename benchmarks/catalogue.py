@@ -84,6 +84,7 @@ def _measure_all(folder: Path, frames: int, patches: int) -> dict[str, Any]:
         "all kept ones marked as exported": _own_step("mark", bank),
         "status": (*HDRPREP, "status", "--bank", bank),
         "status --json": (*HDRPREP, "status", "--json", "--bank", bank),
+        "report": (*HDRPREP, "report", "--bank", bank, "--out", folder / "report", "--workers", "2"),
         "failures": (*HDRPREP, "failures", "--bank", bank),
         "score --threshold 0.9": (*HDRPREP, "score", "--bank", bank, "--threshold", "0.9"),
         "score, another split": (*HDRPREP, "score", "--bank", bank, "--set", "split.validation=0.2"),
@@ -95,7 +96,9 @@ def _measure_all(folder: Path, frames: int, patches: int) -> dict[str, Any]:
     }
     figures = {name: _measure(*command) for name, command in steps.items()}
     fold = figures["fold of 20 more frames"]["within"]
-    return {"frames": frames, "patches_a_frame": patches, "steps": figures, **_fold_costs(fold), **_task_sizes(bank)}
+    page = {"report_bytes": (folder / "report" / "index.html").stat().st_size}
+    costs = {**_fold_costs(fold), **_task_sizes(bank), **page}
+    return {"frames": frames, "patches_a_frame": patches, "steps": figures, **costs}
 
 
 def _own_step(name: str, bank: Path) -> tuple[str | Path, ...]:

@@ -6,7 +6,6 @@ but more sources rejected than --max-failures, 130 interrupted.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import click
 
 from pipeline import status as bank_status
-from pipeline.bank import BankReader, Storage
+from pipeline.bank import BankReader
 from pipeline.demo import make_demo
 from pipeline.errors import HdrprepError, SourceError, UsageError
 from pipeline.execution import do_stage, finish, prepare_for, take_in
@@ -23,7 +22,6 @@ from pipeline.inspection import inspect as inspect_file
 from pipeline.logs import set_up_log
 from pipeline.opening import open_pipeline
 from pipeline.options import (
-    bank_option,
     common_options,
     destination_of,
     dry_run_option,
@@ -38,6 +36,7 @@ from pipeline.options import (
 )
 from pipeline.records import Transfer
 from pipeline.run import Pipeline
+from pipeline.show import report, status
 from pipeline.upkeep import compact, merge, verify
 from pipeline.versions import versions
 
@@ -128,23 +127,6 @@ def run(context: click.Context, /, sources: tuple[Path, ...], **_options: Any) -
 
 
 @commands.command()
-@bank_option
-@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
-def status(bank: Storage, as_json: bool) -> None:
-    """Show the progress of a bank and the yield of each source."""
-    reader = BankReader(bank)
-    patches = reader.patches(bank_status.PATCH_COLUMNS)  # before the sources: a command may be adding some
-    sources = reader.sources()
-    counts = bank_status.count(sources, patches)
-    size = reader.storage.total()
-    if as_json:
-        click.echo(json.dumps({**counts, "bytes": size}))
-        return
-    for line in [*bank_status.summarize(counts, size), "", *bank_status.yield_lines(sources, patches)]:
-        click.echo(line)
-
-
-@commands.command()
 @click.option(
     "--retry",
     is_flag=False,
@@ -192,8 +174,8 @@ def demo(directory: Path, workers: int | None, verbose: bool, log_json: bool) ->
         click.echo(line)
 
 
-for upkeep in (verify, compact, merge):
-    commands.add_command(upkeep)
+for command in (status, report, verify, compact, merge):
+    commands.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> None:

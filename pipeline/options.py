@@ -166,10 +166,13 @@ def destination_of(context: click.Context) -> Destination | None:
         return None
     if context.params["dry_run"]:
         raise UsageError(f"--dry-run tells of the bank's own arrays, not of the format {form}; leave one of them out")
-    bank: Storage = context.params["bank"]
+    return Destination(form, (out or beside(context.params["bank"], form)).absolute())
+
+
+def beside(bank: Storage, what: str) -> Path:
+    """Return the folder beside a bank that is named after it, BANK-`what`; of one behind a URL, in this folder."""
     folder, _, name = bank.name.rstrip("/").rpartition("/")
-    beside = Path.cwd() if is_url(bank.name) else Path(folder)
-    return Destination(form, (out or beside / f"{name.removesuffix('.zarr')}-{form}").absolute())
+    return (Path.cwd() if is_url(bank.name) else Path(folder)) / f"{name.removesuffix('.zarr')}-{what}"
 
 
 def resolve_settings(context: click.Context, stored: Layer) -> Settings:

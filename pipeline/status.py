@@ -1,16 +1,13 @@
-"""What a bank holds, as text: counts, verdicts, the yield of each source, and the sources that were rejected."""
+"""What a bank holds, as counts and in a few lines of text, and the sources that were rejected."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 Counts = dict[str, int]
-
-PATCH_COLUMNS = ["source_id", "clip_fraction", "score", "verdict", "row"]  # all that is needed of the patches
 
 
 def count(sources: pa.Table, patches: pa.Table) -> Counts:
@@ -52,17 +49,6 @@ def no_longer_kept(patches: pa.Table) -> pa.ChunkedArray:
     return pc.and_(pc.is_valid(patches["row"]), pc.fill_null(pc.not_equal(patches["verdict"], "kept"), False))
 
 
-def yield_lines(sources: pa.Table, patches: pa.Table) -> list[str]:
-    """Return a table of the used sources, best yield first: kept, candidates, share, path."""
-    used = sources.filter(pc.equal(sources["status"], "ok")).to_pylist()
-    kept = _count_by_source(patches.filter(pc.fill_null(pc.equal(patches["verdict"], "kept"), False)))
-    candidates = _count_by_source(patches)
-    rows = [(kept.get(s["source_id"], 0), candidates.get(s["source_id"], 0), s["path"]) for s in used]
-    rows.sort(key=lambda row: (-row[0], row[2]))
-    header = ["   kept  of  candidates  source"] if rows else []
-    return header + [f"{k:>7}  of  {n:>10}  {path}" for k, n, path in rows]
-
-
 def failure_lines(sources: pa.Table) -> list[str]:
     """Return the rejected sources, a line each: path and reason."""
     rejected = sources.filter(pc.equal(sources["status"], "rejected")).sort_by("path").to_pylist()
@@ -83,8 +69,3 @@ _VERDICTS = ("kept", "smooth", "unsaturated")
 
 def _share(part: int, whole: int) -> str:
     return f"{part} ({100 * part / whole:.1f} %)"
-
-
-def _count_by_source(patches: pa.Table) -> dict[Any, int]:
-    grouped = patches.group_by("source_id").aggregate([([], "count_all")]).to_pydict()
-    return dict(zip(grouped["source_id"], grouped["count_all"], strict=True))

@@ -157,5 +157,5 @@ def test_every_module_of_the_pipeline_and_the_model_has_its_tests() -> None:
 # Tested through the modules that use them: declarations without logic of their own, or the work that `run` distributes.
 UNTESTED_BY_NAME = {
     *("errors", "versions", "logs", "work", "driver", "status", "options", "run"),
-    *("shardwork", "upkeep", "execution"),
+    *("shardwork", "upkeep", "execution", "show"),
 }

@@ -57,7 +57,7 @@ def hdrprep(
 
     def run(*arguments: object) -> Result:
         words = [str(argument) for argument in arguments]
-        works = words[0] in {"ingest", "simulate-ldr", "score", "export", "run", "verify", "compact", "merge"}
+        works = words[0] in {"ingest", "simulate-ldr", "score", "export", "run", "verify", "compact", "merge", "report"}
         if works and not {"--workers", "--scheduler", "--help"} & set(words):
             words += ["--scheduler", scheduler]
         capsys.readouterr()
