@@ -114,7 +114,7 @@ def open_pairs(bank: Storage) -> Pairs:
     hdr, ldr, rows = layout_of(arrays.hdr), layout_of(arrays.ldr), ids_layout(arrays.patch_id)
     if hdr is None or ldr is None or rows is None or not hdr.rows == ldr.rows == rows:
         return PairArrays(bank, arrays)
-    if (hdr.dtype, ldr.dtype) != (np.float16, np.uint8):
+    if hdr.dtype != np.float16 or ldr.dtype != np.uint8:
         return PairArrays(bank, arrays)
     # While an export adds rows, the arrays grow one after the other.
     total = min(int(array.shape[0]) for array in (arrays.hdr, arrays.ldr, arrays.patch_id))
