@@ -11,8 +11,9 @@ work        the stage functions on each frame in a plain loop in one process tha
 run         the whole command `run` from an empty bank, on a local cluster with one and with two workers
 
 CPU is user and system time of the driver and its workers between the first and the last task, read off /proc, so that
-what a process costs before it works (interpreter, imports) does not count; `started` says what that was. Overhead is
-what CPU of driver and worker is above that of the loop, and what wall-clock time with one worker is above the loop's.
+what a process costs before it works (interpreter, imports, machine code) does not count; `started` says what that was.
+Overhead is what CPU of driver and worker is above that of the loop, and what wall-clock time with one worker is above
+the loop's.
 A worker is busy while it computes: the times that it notes itself for its tasks (Dask's task stream), over the time
 between the first task of all to begin and the last to end, of the scoring pass and of the export. The least of the
 repetitions counts; the machine should have nothing else to do.
@@ -48,6 +49,7 @@ from pipeline.frames import READABLE, probe, read_frames  # noqa: E402
 from pipeline.records import Recipe  # noqa: E402
 from pipeline.rows import Row, patch_table, score_rows, simulate_rows, used_frames, window_rows  # noqa: E402
 from pipeline.run import Pipeline  # noqa: E402
+from pipeline.sample import compile_loops  # noqa: E402
 from pipeline.scenes import write_demo_set  # noqa: E402
 from pipeline.sources import discover, identify  # noqa: E402
 from pipeline.versions import versions  # noqa: E402
@@ -141,6 +143,7 @@ def _one(options: argparse.Namespace) -> None:
 def _loop(files: Sequence[Path], settings: Settings) -> Figures:
     """Do the work of `run` on stills in this process, and no more than the work."""
     single_threaded()
+    compile_loops(settings)
     cpu, wall = time.process_time(), time.monotonic()
     rows: list[Row] = []
     places: dict[str, Path] = {}
@@ -182,7 +185,8 @@ def _run(files: Sequence[Path], settings: Settings, count: int) -> Figures:
         with BankWriter.create(bank, attributes) as writer, Workers(settings.run) as workers:
             client = workers._connect()
             client.wait_for_workers(count)
-            client.run(single_threaded)  # with it, all that a worker imports
+            client.run(compile_loops, settings)  # with it, all that a worker imports
+            client.run(single_threaded)
             client.get_task_stream()
             pids = [os.getpid(), *client.run(os.getpid).values()]
             started, wall = sum(map(_cpu_seconds, pids)), time.monotonic()

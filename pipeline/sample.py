@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Literal
@@ -18,12 +19,13 @@ from tqdm import tqdm
 from pipeline import work
 from pipeline.bank.arrays import stored_bytes, to_half
 from pipeline.bank.schema import encode_table
-from pipeline.camera import render
+from pipeline.camera import CameraSettings, Distribution, draw_camera, render, resolve_exposure
 from pipeline.config import Settings
 from pipeline.errors import describe
 from pipeline.observation import Observation, Sample, Seconds, Unit
-from pipeline.records import FloatImage, Frame, Recipe, derive_seed, generator
+from pipeline.records import FloatImage, Frame, Recipe, Window, derive_seed, generator
 from pipeline.rows import Row, patch_table, score_rows, simulate_rows, window_rows
+from pipeline.score import score_patch
 
 # The limits of a sample. Yields differ more between sources than within one: rather many frames than many candidates.
 UNITS = 24
@@ -57,6 +59,7 @@ class _Budget:
 def measure(units: Sequence[Unit], stages: Sequence[Stage], settings: Settings, part: float = 1.0) -> Sample:
     """Put a sample of the units through stages; `part` of the limits of a sample may be used."""
     work.single_threaded()
+    compile_loops(settings)
     chosen = choose(units, max(1, round(UNITS * part)), settings.ingest.seed)
     most = -(-round(CANDIDATES * part) // max(1, len(chosen)))
     budget = _Budget(part)
@@ -75,6 +78,15 @@ def measure(units: Sequence[Unit], stages: Sequence[Stage], settings: Settings, 
     after, before = [row for one in seen for row in one.rows], [row for one in seen for row in one.before]
     growth = _row_bytes(after) - _row_bytes(before)
     return Sample(len(units), sum(unit.candidates for unit in units), tuple(seen), growth, failures)
+
+
+def compile_loops(settings: Settings) -> None:
+    """Take a patch of light and dark once: what is compiled at its first call is no cost of a candidate."""
+    frame = np.ones((32, 32, 3), np.float32)
+    frame[8:24, 8:24] = 8.0
+    camera = replace(draw_camera(CameraSettings(noise_sigma=Distribution(constant=0.01)), 0, "", 0, 0), exposure=1.0)
+    resolve_exposure(frame, camera.clip_fraction)
+    score_patch(*render(frame, Recipe(Window(0, 0, 32, 32, 32, flip=True), camera)), settings.score)
 
 
 def choose(units: Sequence[Unit], most: int, seed: int) -> list[Unit]:

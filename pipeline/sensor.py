@@ -26,7 +26,9 @@ _f = np.float32
 _ZERO, _ONE, _TWO, _FOUR, _SIX = _f(0), _f(1), _f(2), _f(4), _f(6)
 _TINY = _f(np.finfo(np.float32).eps)  # guards the divisions, as in OpenCV's HSV
 
-CELLS = 4096  # of the square root of radiance in [0, 1], each of which knows the first code within
+CELLS = 4096  # of the square root of radiance in [0, 1], each of which knows a code to begin with
+_FLAT = 2  # codes that a search is done for without a branch
+_BLOCK = 2048  # radiances whose cells are found together
 _BIN = 20  # bits of a float32 below those that choose its bin: exponent and three bits of the mantissa
 _BINS = 1 << (31 - _BIN)
 
@@ -120,29 +122,53 @@ def _triangle(hue: np.float32) -> np.float32:
 
 
 @lru_cache(maxsize=256)
-def code_table(n: float, sigma: float) -> tuple[npt.NDArray[np.uint8], Row]:
-    """Return the table of a camera curve f: the first code of each cell, and the least radiance of each of 256 codes.
+def code_table(n: float, sigma: float) -> tuple[npt.NDArray[np.uint8], Row, bool]:
+    """Return the table of a camera curve f: a code to begin with in each cell, the least radiance of each code, `flat`.
 
-    A code c is reached where 255 f(H) + 0.5 >= c. The last entry, infinity, ends the search. f and its inverse are
-    those of `camera.response`.
+    A code c is reached where 255 f(H) + 0.5 >= c. The last radiance, infinity, ends any search. f and its inverse are
+    those of `camera.response`. Cells are of the square root of radiance, which may be rounded up into the next one:
+    each begins with the first code of the one before. `flat` says that the true code is two further at most.
     """
     levels = (np.arange(1, 256) - 0.5) / 255
     power = levels * sigma / ((1 + sigma) - levels)
     least = np.concatenate([[0.0], power ** (1 / n), [np.inf]]).astype(np.float32)
-    edges = np.square(np.arange(CELLS + 1, dtype=np.float32) / np.float32(CELLS))
-    return (np.searchsorted(least[:-1], edges, side="right") - 1).astype(np.uint8), least
+    edges = np.square(np.arange(CELLS + 2, dtype=np.float32) / np.float32(CELLS))
+    codes = np.searchsorted(least[:-1], edges, side="right") - 1
+    begin = np.concatenate([codes[:1], codes[:CELLS]])
+    return begin.astype(np.uint8), least, bool((codes[1:] - begin).max() <= _FLAT)
 
 
 @compiled
-def quantise(hdr: Row, first: npt.NDArray[np.uint8], least: Row, out: npt.NDArray[np.uint8]) -> None:
+def quantise(hdr: Row, begin: npt.NDArray[np.uint8], least: Row, flat: bool, out: npt.NDArray[np.uint8]) -> None:
     """Write the code of each radiance (n,), 0 to 255, by the table of `code_table`."""
-    for i in range(hdr.size):
-        radiance = hdr[i]
-        cell = int(math.sqrt(min(radiance, _ONE)) * _f(CELLS)) - 1  # one before: the root may be rounded up
-        code = first[max(cell, 0)]
-        while radiance >= least[code + 1]:
-            code += 1
-        out[i] = code
+    cells = np.empty(_BLOCK, np.int32)
+    for start in range(0, hdr.size, _BLOCK):
+        some, codes = hdr[start : start + _BLOCK], out[start : start + _BLOCK]
+        for i in range(some.size):
+            cells[i] = int(math.sqrt(min(some[i], _ONE)) * _f(CELLS))
+        if flat:
+            _count_twice(some, cells, begin, least, codes)
+        else:
+            _count_up(some, cells, begin, least, codes)
+
+
+@compiled
+def _count_twice(
+    some: Row, cells: Bits, begin: npt.NDArray[np.uint8], least: Row, codes: npt.NDArray[np.uint8]
+) -> None:
+    for i in range(some.size):  # without a branch, which would be mispredicted
+        code = np.int32(begin[cells[i]])
+        code += np.int32(some[i] >= least[code + 1])
+        codes[i] = code + np.int32(some[i] >= least[code + 1])
+
+
+@compiled
+def _count_up(some: Row, cells: Bits, begin: npt.NDArray[np.uint8], least: Row, codes: npt.NDArray[np.uint8]) -> None:
+    for i in range(some.size):
+        code = np.int32(begin[cells[i]])
+        while some[i] >= least[code + 1]:
+            code += np.int32(1)
+        codes[i] = code
 
 
 def order_statistic(values: FloatImage, index: int) -> float:

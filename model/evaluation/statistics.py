@@ -77,7 +77,9 @@ def _interval(sums: Numbers, counts: Numbers, confidence: float) -> tuple[float,
     if np.ptp(sums / counts) == 0:
         return float(mean), float(mean)
     drawn = _resampled_means(sums, counts)
-    below = (np.count_nonzero(drawn < mean) + 0.5 * np.count_nonzero(drawn == mean)) / len(drawn)
+    above = drawn - mean
+    above[abs(above) <= 1e-9 * np.ptp(drawn)] = 0.0  # the same scenes in another order are rounded otherwise
+    below = (np.count_nonzero(above < 0) + 0.5 * np.count_nonzero(above == 0)) / len(drawn)
     bias = _NORMAL.inv_cdf(min(max(below, 0.5 / len(drawn)), 1.0 - 0.5 / len(drawn)))
     deviations = left_out.mean() - left_out
     spread = float((deviations**2).sum())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +82,33 @@ def test_a_frame_that_cannot_be_decoded_is_a_failure(scene: Path, tmp_path: Path
     assert len(taken.seen) == 1
     assert list(taken.failures) == [str(tmp_path / "short.exr")]
     assert "truncated" in taken.failures[str(tmp_path / "short.exr")]
+
+
+SPECIALISED = """
+import sys
+from pathlib import Path
+from pipeline import detail, noise, sample, score, sensor
+from pipeline.frames import read_frame
+from tests.pipeline.test_sample import SMALL
+from pipeline.rows import score_rows, simulate_rows, window_rows
+
+def signatures():
+    made = [value for module in (detail, noise, score, sensor) for value in vars(module).values()]
+    return {value.__name__: len(value.signatures) for value in made if hasattr(value, "signatures")}
+
+sample.compile_loops(SMALL)
+before = signatures()
+frame = read_frame(Path(sys.argv[1]))
+rows = window_rows("a" * 64, 0, frame, SMALL)[:8]
+score_rows(frame.pixels, simulate_rows(frame.pixels, rows, SMALL), SMALL)
+assert before == signatures(), (before, signatures())
+assert len(before) > 10
+"""
+
+
+def test_compilation_is_no_cost_of_a_candidate(scene: Path) -> None:
+    # In a process of its own: in this one, other tests have compiled everything.
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", SPECIALISED, str(scene)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

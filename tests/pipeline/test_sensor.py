@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipeline.camera import CameraSettings, draw_camera, expose, photograph, resolve_exposure
 from pipeline.frames import read_frame
 from pipeline.records import Camera, FloatImage
-from pipeline.sensor import code_table, order_statistic
+from pipeline.sensor import code_table, order_statistic, quantise
 from tests.pipeline import literal
 
 cameras = st.builds(
@@ -68,11 +68,30 @@ def test_the_codes_are_those_of_the_literal_camera(seed: int, camera: Camera) ->
 
 @given(st.floats(0.05, 5), st.floats(0, 5))
 def test_codes_rise_with_radiance(n: float, sigma: float) -> None:
-    first, least = code_table(n, sigma)
+    begin, least, _ = code_table(n, sigma)
     assert (np.diff(least) >= 0).all()
-    assert (np.diff(first.astype(int)) >= 0).all()
+    assert (np.diff(begin.astype(int)) >= 0).all()
     assert least.size == 257
     assert least[0] == 0
+
+
+@settings(deadline=None)
+@given(st.floats(0.05, 5), st.floats(0, 5), st.integers(0, 10**6), st.sampled_from([1.0, 3.0, 8.0]))
+def test_a_code_is_the_number_of_levels_reached(n: float, sigma: float, seed: int, power: float) -> None:
+    begin, least, flat = code_table(n, sigma)
+    radiance = np.random.default_rng(seed).uniform(0, 1.1, 5000).astype(np.float32) ** np.float32(power)
+    radiance = np.concatenate([radiance, least[:-1], np.nextafter(least[1:-1], np.float32(0))])
+    expected = np.searchsorted(least[1:-1], radiance, side="right")
+    ways = (True, False) if flat else (False,)
+    for way in ways:
+        codes = np.empty(radiance.size, np.uint8)
+        quantise(radiance, begin, least, way, codes)
+        np.testing.assert_array_equal(codes, expected)
+
+
+@pytest.mark.parametrize(("n", "sigma", "flat"), [(0.9, 0.6, True), (0.2, 0.05, False)])
+def test_steep_curves_are_searched(n: float, sigma: float, flat: bool) -> None:
+    assert code_table(n, sigma)[2] == flat
 
 
 @given(st.integers(0, 10**6), st.integers(1, 40), st.floats(0, 1))
