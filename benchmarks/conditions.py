@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def conditions(*libraries: str, **machine: Any) -> dict[str, Any]:
     """Return what was measured on, as JSON values: `libraries` are distributions whose versions matter.
 
-    `machine` is what else matters of it, such as threads or a GPU. To be called first: the load then is that of others.
+    `machine` is what else matters of it, such as threads or a GPU. Called first, it tells the load of others.
     """
     return {
         "machine": {
