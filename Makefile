@@ -37,6 +37,7 @@ imports: $(READY)
 
 benchmark: $(READY)
 	$(BIN)/python benchmarks/camera_and_score.py
+	$(BIN)/python benchmarks/reader.py
 	$(BIN)/python benchmarks/network.py
 
 # Debian's Chromium, in which tests look at the pages; without a browser they are skipped.

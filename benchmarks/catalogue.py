@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import pickle
-import platform
 import subprocess
 import sys
 import tempfile
@@ -28,16 +27,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.bank import PATCHES_SCHEMA, SOURCES_SCHEMA, BankReader, BankWriter, PatchArrays, write_commit
-from pipeline.bank.schema import complete
-from pipeline.config import Settings, resolve
-from pipeline.driver import FOLD_INTERVAL, FOLD_SHARE
-from pipeline.records import patch_id
-from pipeline.rows import relabel
-from pipeline.run import Pipeline
-from pipeline.split import split_patches, split_sources
-from pipeline.versions import versions
-from pipeline.workers import Task, Workers
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run as a script, it sees the packages beside it
+
+from benchmarks.conditions import conditions  # noqa: E402
+from pipeline.bank import PATCHES_SCHEMA, SOURCES_SCHEMA, BankReader, BankWriter, PatchArrays, write_commit  # noqa: E402
+from pipeline.bank.schema import complete  # noqa: E402
+from pipeline.config import Settings, resolve  # noqa: E402
+from pipeline.driver import FOLD_INTERVAL, FOLD_SHARE  # noqa: E402
+from pipeline.records import patch_id  # noqa: E402
+from pipeline.rows import relabel  # noqa: E402
+from pipeline.run import Pipeline  # noqa: E402
+from pipeline.split import split_patches, split_sources  # noqa: E402
+from pipeline.versions import versions  # noqa: E402
+from pipeline.workers import Task, Workers  # noqa: E402
 
 STILLS = 400  # of the frames; the others belong to
 FILMS = 8  # sequences and videos
@@ -60,7 +63,7 @@ def main() -> None:
         name, bank = options.step
         print(STEPS[name](Path(bank)))
         return
-    machine = _machine()
+    known = conditions()
     with tempfile.TemporaryDirectory() as folder:
         figures = _measure_all(Path(folder), options.frames, options.patches)
     print(f"{'step':<34} {'seconds':>8} {'cpu':>8} {'within':>8} {'peak MB':>8}")
@@ -68,7 +71,7 @@ def main() -> None:
         within = f"{figure['within']:>8.2f}" if "within" in figure else " " * 8
         print(f"{step:<34} {figure['seconds']:>8.2f} {figure['cpu']:>8.2f} {within} {figure['peak_mb']:>8.0f}")
     print(*(f"{name}: {value}" for name, value in figures.items() if name != "steps"), sep="\n")
-    report = {**figures, "machine": machine, "versions": versions(), "commit": _commit()}
+    report = {**figures, **known, "versions": versions()}
     if options.out is not None:
         options.out.write_text(json.dumps(report, indent=2) + "\n")
 
@@ -336,24 +339,6 @@ def _task_sizes(bank: Path) -> dict[str, int]:
     """Return the pickled bytes of the rows of 250 patches, as they travel to a worker."""
     reader = BankReader(bank)
     return {"task_bytes": len(pickle.dumps(reader.patches().slice(0, 250).to_pylist()))}
-
-
-def _machine() -> dict[str, Any]:
-    load = round(os.getloadavg()[0], 1)  # what else was going on
-    return {"cpu": _cpu(), "cores": os.cpu_count(), "platform": platform.platform(), "load_average_before": load}
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return told.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -13,28 +13,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from model.metrics import compare
-from model.metrics.crf import crf_correct
-from model.metrics.hdrvdp2 import hdr_vdp_2
-from model.metrics.mse import mse_gamma
-from model.metrics.pu21_psnr import pu21_psnr
-from model.metrics.pu21_ssim import pu21_ssim
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run as a script, it sees the packages beside it
+
+from benchmarks.conditions import conditions  # noqa: E402
+from model.metrics import compare  # noqa: E402
+from model.metrics.crf import crf_correct  # noqa: E402
+from model.metrics.hdrvdp2 import hdr_vdp_2  # noqa: E402
+from model.metrics.mse import mse_gamma  # noqa: E402
+from model.metrics.pu21_psnr import pu21_psnr  # noqa: E402
+from model.metrics.pu21_ssim import pu21_ssim  # noqa: E402
+
 SIZES = {"512x512": (512, 512), "1920x1080": (1080, 1920)}  # height and width
 METRICS: dict[str, Callable[[Tensor, Tensor], object]] = {
     "mse_gamma": mse_gamma,
@@ -53,10 +53,10 @@ def main() -> None:
     if options.one is not None:
         print(json.dumps(peak_alone(*options.one)))
         return
-    known = machine(options)
+    gpu = {"gpu": torch.cuda.get_device_name()} if options.device == "cuda" else {}
+    known = conditions("torch", threads=options.threads, **gpu)
     figures: dict[str, Any] = {size: {name: measure(name, size, options) for name in METRICS} for size in SIZES}
-    figures |= {"machine": known, "commit": commit()}
-    figures["versions"] = {"python": platform.python_version(), "torch": version("torch")}
+    figures |= known
     print(json.dumps(figures, indent=2))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -123,22 +123,6 @@ def memory(kind: str) -> float:
     """Return a figure of this process in MB. Not getrusage: its peak is inherited from the parent process."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
     return int(line.split()[1]) * 1024 / 1e6
-
-
-def machine(options: argparse.Namespace) -> dict[str, Any]:
-    """Say what was measured on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
-    known = {"cpu": cpu, "cores": os.cpu_count(), "threads": options.threads, "platform": platform.platform()}
-    known["load before"] = round(os.getloadavg()[0], 1)  # others that compute: seconds of the clock grow with them
-    return known | ({"gpu": torch.cuda.get_device_name()} if options.device == "cuda" else {})
-
-
-def commit() -> str:
-    """Return the commit of the checkout that is measured."""
-    command = ["git", "describe", "--always", "--dirty"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    return result.stdout.strip()
 
 
 if __name__ == "__main__":

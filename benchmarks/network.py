@@ -17,15 +17,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +32,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for the literal twin, which lies among the tests
 
+from benchmarks.conditions import conditions  # noqa: E402
 from model.color import well_exposed_mask  # noqa: E402
 from model.losses import reconstruction_loss  # noqa: E402
 from model.published import source_of  # noqa: E402
@@ -55,9 +53,10 @@ def main() -> None:
         print(json.dumps(run_alone(options)))
         return
     torch.set_num_threads(options.threads)
+    gpu = {"gpu": torch.cuda.get_device_name()} if options.device == "cuda" else {}
+    known = conditions("torch", threads=options.threads, **gpu)
     figures = on_gpu(options) if options.device == "cuda" else on_cpu(options)
-    figures |= {"preset": options.preset, "width": options.width, "machine": machine(options), "commit": commit()}
-    figures["versions"] = {"python": platform.python_version(), "torch": version("torch")}
+    figures |= {"preset": options.preset, "width": options.width, **known}
     print(json.dumps(figures, indent=2))
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -226,21 +225,6 @@ def memory(kind: str) -> float:
     """Return a figure of this process in MB. Not getrusage: its peak is inherited from the parent process."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
     return int(line.split()[1]) * 1024 / 1e6
-
-
-def machine(options: argparse.Namespace) -> dict[str, Any]:
-    """Say what was measured on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
-    known = {"cpu": cpu, "cores": os.cpu_count(), "threads": options.threads, "platform": platform.platform()}
-    return known | ({"gpu": torch.cuda.get_device_name()} if options.device == "cuda" else {})
-
-
-def commit() -> str:
-    """Return the commit of the checkout that is measured."""
-    command = ["git", "describe", "--always", "--dirty"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    return result.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -12,17 +12,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run as a script, it sees the packages beside it
+
+from benchmarks.conditions import conditions  # noqa: E402
+
 ROWS: dict[str, tuple[int, int, str]] = {  # height, width, --tile
     "6.4 MP, whole": (2176, 2944, "none"),
     "12 MP, whole": (3000, 4000, "none"),
@@ -60,7 +62,7 @@ with torch.inference_mode():
 
 def main() -> None:
     """Measure and print the rows, as JSON."""
-    options = parse()
+    options, known = parse(), conditions("torch")
     names = options.rows or [*ROWS, LITERAL]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -68,7 +70,7 @@ def main() -> None:
         photos = [word for size in sorted(sizes) for word in (_photo(place, size), *map(str, size))]
         subprocess.run([sys.executable, "-c", PREPARE, str(place / "weights"), *photos], check=True, cwd=ROOT)
         figures: dict[str, Any] = {name: measure(command(name, place)) for name in names}
-    figures |= {"machine": machine(), "commit": commit(), "versions": {"torch": version("torch")}}
+    figures |= known
     text = json.dumps(figures, indent=2)
     print(text)
     if options.out is not None:
@@ -110,19 +112,6 @@ def measure(words: Sequence[str]) -> dict[str, float]:
         "elapsed_s": round(time.perf_counter() - start, 1),
         "peak_gb": round(used.ru_maxrss * scale / 1e9, 2),
     }
-
-
-def machine() -> dict[str, Any]:
-    """Say what was measured on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
-    return {"cpu": cpu, "cores": os.cpu_count(), "platform": platform.platform()}
-
-
-def commit() -> str:
-    """Return the commit of the checkout that is measured."""
-    words = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -38,20 +37,24 @@ import numpy as np
 import pyarrow.compute as pc
 from distributed import Client
 
-from pipeline.bank import BankReader, BankWriter
-from pipeline.bank.arrays import to_half
-from pipeline.camera import render
-from pipeline.config import Settings, resolve
-from pipeline.frames import READABLE, probe, read_frames
-from pipeline.records import Recipe
-from pipeline.rows import Row, patch_table, score_rows, simulate_rows, used_frames, window_rows
-from pipeline.run import Pipeline
-from pipeline.sample import compile_loops
-from pipeline.scenes import write_demo_set
-from pipeline.sources import discover, identify
-from pipeline.versions import versions
-from pipeline.work import single_threaded
-from pipeline.workers import Workers
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run as a script, it sees the packages beside it
+
+from benchmarks.conditions import conditions  # noqa: E402
+from pipeline.bank import BankReader, BankWriter  # noqa: E402
+from pipeline.bank.arrays import to_half  # noqa: E402
+from pipeline.camera import render  # noqa: E402
+from pipeline.config import Settings, resolve  # noqa: E402
+from pipeline.frames import READABLE, probe, read_frames  # noqa: E402
+from pipeline.records import Recipe  # noqa: E402
+from pipeline.rows import Row, patch_table, score_rows, simulate_rows, used_frames, window_rows  # noqa: E402
+from pipeline.run import Pipeline  # noqa: E402
+from pipeline.sample import compile_loops  # noqa: E402
+from pipeline.scenes import write_demo_set  # noqa: E402
+from pipeline.sources import discover, identify  # noqa: E402
+from pipeline.versions import versions  # noqa: E402
+from pipeline.work import single_threaded  # noqa: E402
+from pipeline.workers import Workers  # noqa: E402
 
 Figures = dict[str, Any]
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -87,6 +90,7 @@ def _generate(folder: Path, frames: int, height: int, width: int) -> Path:
 
 
 def _figures(sources: Path, options: argparse.Namespace) -> Figures:
+    known = conditions()
     # In turn, so that a machine that grows slower meanwhile treats all alike.
     rounds = [{way: _measure(way, sources, options) for way in ("loop", "1", "2")} for _ in range(options.repeat)]
     loop, one, two = (min((r[way] for r in rounds), key=lambda figures: figures["cpu"]) for way in ("loop", "1", "2"))
@@ -115,12 +119,9 @@ def _figures(sources: Path, options: argparse.Namespace) -> Figures:
             "patches a frame": options.patches,
             "patch size": options.patch_size,
         },
-        "machine": {
-            "cpu": _cpu(), "cores": os.cpu_count(), "load before": os.getloadavg()[0], "platform": platform.platform()
-        },
+        **known,
         "versions": versions(),
-        "commit": _commit(),
-    }  # fmt: skip
+    }
 
 
 def _measure(way: str, sources: Path, options: argparse.Namespace) -> Figures:
@@ -222,18 +223,6 @@ def _computing(phases: Sequence[dict[str, Any]]) -> Iterator[tuple[float, float]
 def _share(spans: Sequence[tuple[float, float]], count: int) -> float:
     whole = max(stop for _, stop in spans) - min(start for start, _ in spans)
     return sum(stop - start for start, stop in spans) / (count * whole)
-
-
-def _cpu() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]  # from the checkout that is measured
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
-    return result.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +23,18 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from model.color import well_exposed_mask
-from model.data import BankDataset, make_loader, split_bank
-from model.losses import HdrWeights, hdr_loss
-from model.order import Batches, Order
-from model.unet import Architecture, MaskedUNet
-from model.vgg import Vgg
-from pipeline.bank import BankReader
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run as a script, it sees the packages beside it
+
+from benchmarks.conditions import conditions  # noqa: E402
+from model.color import well_exposed_mask  # noqa: E402
+from model.data import BankDataset, make_loader, split_bank  # noqa: E402
+from model.losses import HdrWeights, hdr_loss  # noqa: E402
+from model.order import Batches, Order  # noqa: E402
+from model.unet import Architecture, MaskedUNet  # noqa: E402
+from model.vgg import Vgg  # noqa: E402
+from pipeline.bank import BankReader  # noqa: E402
+
 GFLOP = 552.0  # of a step on a patch of 512x512 pixels at width 64 with VGG-19
 
 
@@ -44,14 +44,15 @@ def main() -> None:
     if options.one is not None:
         print(json.dumps(step_speed(options, *options.one)))
         return
+    gpu = {"gpu": torch.cuda.get_device_name()} if options.device == "cuda" else {}
+    known = conditions("torch", **gpu)
     compiled = ("eager", "compiled") if options.compile else ("eager",)
     names = [(p, str(b), c) for p in ("float32", "bfloat16") for b in options.batches for c in compiled]
     figures: dict[str, Any] = {" ".join((p, "batch", b, c)): alone(p, b, c) for p, b, c in names}
     if options.bank is not None:
         figures["reading"] = reading_speed(options)
     settings = {name: getattr(options, name) for name in ("device", "size", "width", "threads", "steps", "tflops")}
-    figures |= {"settings": settings, "machine": machine(options.device), "commit": commit()}
-    figures["versions"] = {"python": platform.python_version(), "torch": version("torch")}
+    figures |= {"settings": settings, **known}
     print(json.dumps(figures, indent=2))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(figures, indent=2) + "\n")
@@ -150,20 +151,6 @@ def reading_speed(options: argparse.Namespace) -> dict[str, float]:
     start = time.perf_counter()
     count = sum(len(batch.patch_ids) for batch in loader)
     return {"patches_a_second": round(count / (time.perf_counter() - start), 1), "workers": options.workers}
-
-
-def machine(device: str) -> dict[str, Any]:
-    """Say what was measured on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
-    known = {"cpu": cpu, "cores": os.cpu_count(), "platform": platform.platform()}
-    return known | ({"gpu": torch.cuda.get_device_name()} if device == "cuda" else {})
-
-
-def commit() -> str:
-    """Return the commit of the checkout that is measured."""
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
+import sys
 import time
 from pathlib import Path
 
@@ -18,12 +18,16 @@ import av
 import cv2
 import numpy as np
 
-from pipeline.frames.planes import Coding, frame_to_light, layout_of, raw_planes, table_matrix
-from pipeline.frames.tags import coding_of, read_tags
-from pipeline.frames.track import Track, index_of
-from pipeline.records import FloatImage
-from pipeline.transfer import to_light
-from pipeline.versions import versions
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run as a script, it sees the packages beside it
+
+from benchmarks.conditions import conditions  # noqa: E402
+from pipeline.frames.planes import Coding, frame_to_light, layout_of, raw_planes, table_matrix  # noqa: E402
+from pipeline.frames.tags import coding_of, read_tags  # noqa: E402
+from pipeline.frames.track import Track, index_of  # noqa: E402
+from pipeline.records import FloatImage  # noqa: E402
+from pipeline.transfer import to_light  # noqa: E402
+from pipeline.versions import versions  # noqa: E402
 
 
 def main() -> None:
@@ -34,10 +38,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where the figures go as JSON")
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    known = conditions()
     figures = {path.name: measure(path, options.frames) for path in options.files}
     for name, costs in figures.items():
         print(name, *(f"{stage} {milliseconds:.1f} ms" for stage, milliseconds in costs.items()), sep=", ")
-    report = {"cpu_ms_a_frame": figures, "machine": platform.processor() or platform.machine(), "versions": versions()}
+    report = {"cpu_ms_a_frame": figures, **known, "versions": versions()}
     if options.out is not None:
         options.out.write_text(json.dumps(report, indent=2) + "\n")
 

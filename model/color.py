@@ -22,7 +22,7 @@ def well_exposed_mask(T: Tensor, alpha: float = ALPHA) -> Tensor:
     Falls linearly from 1 at T = alpha to 0 at T = 1, for each channel by itself: a red lamp may be saturated in red
     alone, and its green and blue still tell the network something. Dark pixels are well exposed by this definition.
     """
-    return ((1.0 - T) / (1.0 - alpha)).clamp(0.0, 1.0)
+    return (1.0 - T).div_(1.0 - alpha).clamp_(0.0, 1.0)  # in one piece of memory
 
 
 def preview(H: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

@@ -7,7 +7,9 @@ the sensor clips at 1.0; M (B, 3, S, S) float32 mask, 1 = well exposed.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import platform
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -31,6 +33,10 @@ from pipeline.records import Camera, Window
 RECIPE = tuple(f.name for part in (Window, Camera) for f in fields(part) if f.name != "patch_size")
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# mallopt(3) of glibc, malloc.h: how much may lie free before it goes back, and from what size on an array is a mapping.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,7 +190,7 @@ def to_example(batch: Batch, device: torch.device, alpha: float) -> Example:
 
     The permuted view of (B, S, S, 3) is what torch calls channels-last, the layout in which convolutions are fastest.
     """
-    T = batch.ldr.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 255.0
+    T = batch.ldr.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255.0)
     H = batch.hdr.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
     return Example(T, H, well_exposed_mask(T, alpha))
 
@@ -207,7 +213,7 @@ def make_loader(
         collate_fn=collate_fn,
         pin_memory=pin,
         multiprocessing_context="spawn" if workers else None,
-        worker_init_fn=_leave_signals_to_parent,
+        worker_init_fn=_prepare_worker,
         persistent_workers=workers > 0,
     )
 
@@ -225,6 +231,18 @@ def start_reading(loader: DataLoader[Any]) -> Iterator[Any]:
             signal.signal(number, handler)
 
 
-def _leave_signals_to_parent(_worker: int) -> None:
+def keep_freed_memory() -> None:
+    """Let glibc keep what this process frees: it gives each patch's pages back, and fetches them anew for the next.
+
+    Zeroing pages costs more than reading a pair from the page cache. Another C library does as it sees fit.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            library.mallopt(parameter, _KEPT_BYTES)
+
+
+def _prepare_worker(_worker: int) -> None:
+    keep_freed_memory()
     for number in _STOP_SIGNALS:  # once more: torch's start of a worker installs its own handler
         signal.signal(number, signal.SIG_IGN)

@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.bank.arrays import PatchArrays
+from pipeline.bank.chunks import ChunkMissing
+from pipeline.bank.pairs import Pairs, open_pairs
 from pipeline.bank.schema import (
     FORMAT_VERSION,
     PATCHES_SCHEMA,
@@ -94,7 +96,7 @@ class BankReader:
     def __init__(self, place: str | Path | Storage) -> None:
         self.storage = open_storage(place)
         self.attributes = bank_attributes(self.storage)
-        self._arrays: PatchArrays | None = None
+        self._pairs: Pairs | None = None
 
     def sources(self, columns: list[str] | None = None) -> pa.Table:
         """Return the sources table."""
@@ -110,19 +112,17 @@ class BankReader:
         With the `patch_id` that is expected there, no other patch is ever returned, also while another process moves
         patches. Raises BankDamaged, naming the patch, where stored bytes are missing or do not match their checksum.
         """
-        arrays = self._open_arrays(row)
+        pairs = self._open_pairs(row)
         try:
-            hdr = np.asarray(arrays.hdr[row], dtype=np.float16)
-            ldr = np.asarray(arrays.ldr[row], dtype=np.uint8)
+            hdr, ldr = pairs.pixels(row)
             # Read last, and each time: whoever gives a row to another patch takes the id away before the pixels.
-            found = patch_id if patch_id is None else int(np.asarray(arrays.patch_id[row]))
+            found = patch_id if patch_id is None else pairs.patch_id(row)
+        except ChunkMissing as error:
+            raise BankDamaged(f"the pixels of {self._name(row)} are missing; run hdrprep verify --repair") from error
         except (ValueError, IndexError, OSError, RuntimeError) as error:
             raise BankDamaged(
                 f"{self._name(row)} cannot be read ({_first_line(error)}); run hdrprep verify --repair"
             ) from error
-        # A lost shard reads as the fill value: NaN in hdr, but black in ldr, where only the file's absence tells.
-        if np.isnan(hdr[0, 0, 0]) or not (ldr.any() or self.storage.exists(arrays.shard_key("ldr", row))):
-            raise BankDamaged(f"the pixels of {self._name(row)} are missing; run hdrprep verify --repair")
         if found != patch_id:
             raise BankDamaged(
                 f"row {row} does not hold patch {patch_id}: where the bank was compacted or repaired, start this "
@@ -140,13 +140,13 @@ class BankReader:
         digest.update("/".join(exported["verdict"].to_pylist()).encode())
         return digest.hexdigest()
 
-    def _open_arrays(self, row: int) -> PatchArrays:
+    def _open_pairs(self, row: int) -> Pairs:
         # Rows that an export added since the arrays were opened show when they are opened anew.
-        if self._arrays is None or row >= self._arrays.ldr.shape[0]:
+        if self._pairs is None or row >= self._pairs.count:
             if not PatchArrays.exist(self.storage):
                 raise BankMissing(f"nothing was exported from the bank {self.storage} yet; run hdrprep export first")
-            self._arrays = PatchArrays(self.storage)
-        return self._arrays
+            self._pairs = open_pairs(self.storage)
+        return self._pairs
 
     def _name(self, row: int) -> str:
         patches = self.patches(["patch_id", "source_id", "frame", "k", "row"])

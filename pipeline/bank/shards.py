@@ -9,18 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from pipeline.bank.arrays import ARRAYS, HALF_MAX, NO_PATCH, PatchArrays
+from pipeline.bank.chunks import (
+    CRC_BYTES,
+    UNREADABLE_INDEX,
+    WRONG_CHECKSUM,
+    ChunkFault,
+    crc,
+    entry_of,
+    has_crc,
+    index_bytes,
+    layout_of,
+)
 from pipeline.bank.storage import Storage, writing
-
-_CRC_BYTES = 4
-_ENTRY = np.dtype([("offset", "<u8"), ("length", "<u8")])  # of the index of a shard
-_ABSENT = 2**64 - 1  # in an entry: the shard has no such chunk
 
 # As numbers without sign, all that is finite and not negative lies below infinity.
 _HALF_INFINITY = np.float16(np.inf).view(np.uint16)
@@ -111,36 +117,34 @@ def replace_shard(
 
 def chunk_faults(data: bytes, chunks: int) -> list[str | None]:
     """Return of each chunk of a stored shard what is wrong with it."""
-    size = chunks * _ENTRY.itemsize + _CRC_BYTES
-    if len(data) < size or not _has_crc(data[-size:]):
-        return ["is truncated or has a damaged index"] * chunks
-    end = len(data) - size
-    return [_chunk_fault(data, end, int(entry["offset"]), int(entry["length"])) for entry in _index(data, chunks)]
+    index = data[-index_bytes(chunks) :]
+    if len(index) < index_bytes(chunks) or not has_crc(index):
+        return [UNREADABLE_INDEX] * chunks
+    end = len(data) - len(index)
+    return [_chunk_fault(data, end, index, chunk) for chunk in range(chunks)]
 
 
 def encode_ids(ids: npt.NDArray[np.int64]) -> bytes:
     """Return a chunk of patch_id as it is stored."""
     content = ids.astype("<i8").tobytes()
-    return content + _crc(content)
+    return content + crc(content)
 
 
 def decode_ids(data: bytes, size: int) -> npt.NDArray[np.int64] | None:
     """Return the numbers of a stored chunk of patch_id, None where it is damaged."""
-    if len(data) != 8 * size + _CRC_BYTES or not _has_crc(data):
+    if len(data) != 8 * size + CRC_BYTES or not has_crc(data):
         return None
     return np.frombuffer(data, "<i8", size).astype(np.int64)
 
 
-def _index(data: bytes, chunks: int) -> npt.NDArray[np.void]:
-    return np.frombuffer(data, _ENTRY, chunks, len(data) - chunks * _ENTRY.itemsize - _CRC_BYTES)
-
-
-def _chunk_fault(data: bytes, end: int, offset: int, length: int) -> str | None:
-    if offset == _ABSENT and length == _ABSENT:
-        return "does not hold it"
-    if length < _CRC_BYTES or offset + length > end:
-        return "is truncated or has a damaged index"
-    return None if _has_crc(data[offset : offset + length]) else "does not match its checksum"
+def _chunk_fault(data: bytes, end: int, index: bytes, chunk: int) -> str | None:
+    try:
+        offset, length = entry_of(index, chunk)
+    except ChunkFault as fault:
+        return str(fault)
+    if offset + length > end:
+        return UNREADABLE_INDEX
+    return None if has_crc(data[offset : offset + length]) else WRONG_CHECKSUM
 
 
 def _check_values(arrays: PatchArrays, data: bytes, row: int) -> tuple[str | None, int]:
@@ -158,12 +162,12 @@ def _check_values(arrays: PatchArrays, data: bytes, row: int) -> tuple[str | Non
 
 
 def _read_hdr(arrays: PatchArrays, data: bytes, row: int) -> npt.NDArray[np.float16]:
-    """Return hdr of a row, of any shape: what is not compressed is seen where it lies."""
-    if len(arrays.hdr.compressors) > 1:  # there is always the checksum
+    """Return hdr of a row: what is not compressed is seen where it lies."""
+    layout = layout_of(arrays.hdr)
+    if layout is None:
         return np.asarray(arrays.hdr[row], dtype=np.float16)
-    entry = _index(data, arrays.shard_rows)[row % arrays.shard_rows]
-    values = np.frombuffer(data, "<f2", (int(entry["length"]) - _CRC_BYTES) // 2, int(entry["offset"]))
-    return values.reshape(arrays.hdr.shape[1:])  # ValueError where there are fewer, or more
+    offset, length = entry_of(data[-layout.index_bytes :], row % layout.rows)
+    return layout.values(memoryview(data)[offset : offset + length])
 
 
 def _pair(arrays: PatchArrays, row: int) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
@@ -187,11 +191,3 @@ def _fetch(bank: Storage, key: str) -> tuple[bytes, str | None]:
         return b"", "is missing"
     except OSError as error:
         return b"", f"cannot be read ({error.strerror or error})"
-
-
-def _crc(data: bytes) -> bytes:
-    return int(google_crc32c.value(data)).to_bytes(_CRC_BYTES, "little")
-
-
-def _has_crc(data: bytes) -> bool:
-    return data[-_CRC_BYTES:] == _crc(data[:-_CRC_BYTES])

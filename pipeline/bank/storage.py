@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from zarr.storage import FsspecStore
 
 from pipeline.bank.durable import DurableStore, writing_of
 from pipeline.bank.files import replace_file
+from pipeline.bank.parts import LocalParts, Parts, RemoteParts
 from pipeline.errors import BankError
 from pipeline.remote import access, filesystem, is_url
 
@@ -37,6 +39,10 @@ class Storage(ABC):
     @abstractmethod
     def read(self, key: str) -> bytes:
         """Return a file's content."""
+
+    @abstractmethod
+    def parts(self, keys: Sequence[str]) -> AbstractContextManager[Parts]:
+        """Return files of which parts will be read."""
 
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
@@ -105,6 +111,12 @@ class LocalStorage(Storage):
         """Return a file's content."""
         return (self.path / key).read_bytes()
 
+    @contextmanager
+    def parts(self, keys: Sequence[str]) -> Iterator[Parts]:
+        """Open files."""
+        with ExitStack() as opened:
+            yield LocalParts([opened.enter_context(FileIO(self.path / key)) for key in keys])
+
     def write(self, key: str, data: bytes) -> None:
         """Make or replace a file by one rename."""
         replace_file(self.path / key, writing_of(data), self._beside)
@@ -172,6 +184,12 @@ class ObjectStorage(Storage):
         """Return an object's content."""
         with self._access(key) as (store, path):
             return bytes(store.cat_file(path))
+
+    @contextmanager
+    def parts(self, keys: Sequence[str]) -> Iterator[Parts]:
+        """Ask for nothing yet."""
+        store, root = self._connect()
+        yield RemoteParts(store, [f"{root.rstrip('/')}/{key}" for key in keys], lambda: access(self.name))
 
     def write(self, key: str, data: bytes) -> None:
         """Make or replace an object."""

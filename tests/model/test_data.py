@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import platform
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,3 +178,28 @@ def test_processes_read_what_this_one_reads(bank: Path) -> None:
     )
     assert [b.patch_ids for b in here] == [b.patch_ids for b in there]
     assert all(torch.equal(a.hdr, b.hdr) and torch.equal(a.ldr, b.ldr) for a, b in zip(here, there, strict=True))
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from model.data import keep_freed_memory
+
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    patches = [np.ones(2**21, np.uint8) for _ in range(8)]
+    del patches
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps freed memory by its own rules")
+def test_memory_that_is_freed_is_used_again_without_a_page_fault() -> None:
+    given, kept = (
+        int(subprocess.run([sys.executable, "-c", FAULTS, word], check=True, stdout=subprocess.PIPE).stdout)
+        for word in ("given", "kept")
+    )
+    assert kept < 2 * 8 * 2**21 / resource.getpagesize()  # those of the first round, and half as many again
+    assert kept < given / 4

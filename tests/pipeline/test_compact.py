@@ -26,6 +26,7 @@ from tests.pipeline.conftest import Result
 
 Command = Callable[..., Result]
 MANY = ("--patch-size", "64", "--patches", "30", "--set", "export.shard_rows=4", "--threshold", "0.5")
+MANY += ("--set", "export.compression=none")  # each chunk has the same number of bytes
 
 
 @pytest.fixture(scope="module")

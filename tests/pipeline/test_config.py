@@ -329,7 +329,7 @@ FIXED = [
     ("score", "sigma_color", 1.0),
     ("score", "sigma_space", 5.0),
 ]
-FIXED_BY_EXPORT = [("export", "shard_rows", 8), ("export", "compression", "lz4")]
+FIXED_BY_EXPORT = [("export", "shard_rows", 8), ("export", "compression", "zstd")]
 FREE = [
     ("ingest", "sequences", False),
     ("ingest", "transfer", "pq"),
