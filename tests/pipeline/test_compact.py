@@ -25,8 +25,8 @@ from tests.pipeline.banks import array, array_files, assert_same_bank, run_in_pr
 from tests.pipeline.conftest import Result
 
 Command = Callable[..., Result]
-MANY = ("--patch-size", "64", "--patches", "30", "--set", "export.shard_rows=4", "--threshold", "0.5")
-MANY += ("--set", "export.compression=none")  # each chunk has the same number of bytes
+SIZES = ("--set", "export.shard_rows=4", "--set", "export.compression=none")  # each chunk has the same number of bytes
+MANY = ("--patch-size", "64", "--patches", "30", *SIZES, "--threshold", "0.5")
 
 
 @pytest.fixture(scope="module")
