@@ -18,7 +18,7 @@ from pipeline.rows import Row, score_rows, simulate_rows, window_rows
 from pipeline.sample import choose, measure
 from pipeline.scenes import render_scene, write_exr
 
-SMALL = resolve([{"crops": {"patch_size": 64, "patches": 200}}])
+SMALL = resolve([{"crops": {"patch_size": 64, "patches": 200}, "export": {"compression": "none"}}])
 
 
 def unit(size: int, number: int = 0, candidates: int = 250, path: Path | None = None) -> Unit:
