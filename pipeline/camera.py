@@ -158,9 +158,12 @@ def resolve_exposure(patch: FloatImage, clip_fraction: float) -> float:
 def expose(patch: FloatImage, camera: Camera, flip: bool = False) -> FloatImage:
     """Return what the sensor is offered, (S, S, 3): mirrored, clamped, scaled, noisy, hue and saturation changed.
 
-    patch: (S, S, 3) float32 radiance, never negative. The result is the ground truth. Hue (modulo 360 degrees) and HSV
-    saturation (kept in [0, 1]) are changed in the square-root domain.
+    patch: (S, S, 3) float32 radiance, never negative. The result is the ground truth, float32 in [1e-5, 1e10]. Hue
+    (modulo 360 degrees) and HSV saturation (kept in [0, 1]) are changed in the square-root domain. Raises ValueError
+    where the camera's exposure is still unknown.
     """
+    if not np.isfinite(camera.exposure):
+        raise ValueError("the exposure is not known yet: resolve_exposure finds it")
     rows = np.ascontiguousarray(patch).reshape(len(patch), -1)
     hdr = np.empty(patch.shape, np.float32)
     numbers = np.array(

@@ -27,6 +27,7 @@ _ZERO, _ONE, _TWO, _FOUR, _SIX = _f(0), _f(1), _f(2), _f(4), _f(6)
 _TINY = _f(np.finfo(np.float32).eps)  # guards the divisions, as in OpenCV's HSV
 
 CELLS = 4096  # of the square root of radiance in [0, 1], each of which knows a code to begin with
+_FIRST, _LAST = np.int32(0), np.int32(CELLS)
 _FLAT = 2  # codes that a search is done for without a branch
 _BLOCK = 2048  # radiances whose cells are found together
 _BIN = 20  # bits of a float32 below those that choose its bin: exponent and three bits of the mantissa
@@ -125,15 +126,16 @@ def _triangle(hue: np.float32) -> np.float32:
 def code_table(n: float, sigma: float) -> tuple[npt.NDArray[np.uint8], Row, bool]:
     """Return the table of a camera curve f: a code to begin with in each cell, the least radiance of each code, `flat`.
 
-    A code c is reached where 255 f(H) + 0.5 >= c. The last radiance, infinity, ends any search. f and its inverse are
-    those of `camera.response`. Cells are of the square root of radiance, which may be rounded up into the next one:
-    each begins with the first code of the one before. `flat` says that the true code is two further at most.
+    A code c is reached where 255 f(H) + 0.5 >= c. The two radiances after the last code's, which H held to 1 never
+    reaches, end any search. f and its inverse are those of `camera.response`. Cells are of the square root of radiance, which
+    may be rounded up into the next one: each begins with the first code of the one before. `flat` says that the true
+    code is two further at most.
     """
     levels = (np.arange(1, 256) - 0.5) / 255
     power = levels * sigma / ((1 + sigma) - levels)
-    least = np.concatenate([[0.0], power ** (1 / n), [np.inf]]).astype(np.float32)
+    least = np.concatenate([[0.0], power ** (1 / n), [2.0, 2.0]]).astype(np.float32)
     edges = np.square(np.arange(CELLS + 2, dtype=np.float32) / np.float32(CELLS))
-    codes = np.searchsorted(least[:-1], edges, side="right") - 1
+    codes = np.searchsorted(least[:-2], edges, side="right") - 1
     begin = np.concatenate([codes[:1], codes[:CELLS]])
     return begin.astype(np.uint8), least, bool((codes[1:] - begin).max() <= _FLAT)
 
@@ -141,32 +143,41 @@ def code_table(n: float, sigma: float) -> tuple[npt.NDArray[np.uint8], Row, bool
 @compiled
 def quantise(hdr: Row, begin: npt.NDArray[np.uint8], least: Row, flat: bool, out: npt.NDArray[np.uint8]) -> None:
     """Write the code of each radiance (n,), 0 to 255, by the table of `code_table`."""
-    cells = np.empty(_BLOCK, np.int32)
+    cells, held = np.empty(_BLOCK, np.int32), np.empty(_BLOCK, np.float32)
     for start in range(0, hdr.size, _BLOCK):
         some, codes = hdr[start : start + _BLOCK], out[start : start + _BLOCK]
-        for i in range(some.size):
-            cells[i] = int(math.sqrt(min(some[i], _ONE)) * _f(CELLS))
+        _find_cells(some, held, cells)
         if flat:
-            _count_twice(some, cells, begin, least, codes)
+            _count_twice(held, cells, begin, least, codes)
         else:
-            _count_up(some, cells, begin, least, codes)
+            _count_up(held, cells, begin, least, codes)
+
+
+@compiled
+def _find_cells(some: Row, held: Row, cells: Bits) -> None:
+    for i in range(some.size):
+        held[i] = min(max(some[i], _ZERO), _ONE)
+    for i in range(some.size):
+        cells[i] = np.int32(math.sqrt(held[i]) * _f(CELLS))
+    for i in range(some.size):  # whatever became of a number that is none
+        cells[i] = min(max(cells[i], _FIRST), _LAST)
 
 
 @compiled
 def _count_twice(
-    some: Row, cells: Bits, begin: npt.NDArray[np.uint8], least: Row, codes: npt.NDArray[np.uint8]
+    held: Row, cells: Bits, begin: npt.NDArray[np.uint8], least: Row, codes: npt.NDArray[np.uint8]
 ) -> None:
-    for i in range(some.size):  # without a branch, which would be mispredicted
+    for i in range(codes.size):  # without a branch, which would be mispredicted
         code = np.int32(begin[cells[i]])
-        code += np.int32(some[i] >= least[code + 1])
-        codes[i] = code + np.int32(some[i] >= least[code + 1])
+        code += np.int32(held[i] >= least[code + 1])
+        codes[i] = code + np.int32(held[i] >= least[code + 1])
 
 
 @compiled
-def _count_up(some: Row, cells: Bits, begin: npt.NDArray[np.uint8], least: Row, codes: npt.NDArray[np.uint8]) -> None:
-    for i in range(some.size):
+def _count_up(held: Row, cells: Bits, begin: npt.NDArray[np.uint8], least: Row, codes: npt.NDArray[np.uint8]) -> None:
+    for i in range(codes.size):
         code = np.int32(begin[cells[i]])
-        while some[i] >= least[code + 1]:
+        while code < 255 and held[i] >= least[code + 1]:
             code += np.int32(1)
         codes[i] = code
 

@@ -71,7 +71,7 @@ def test_codes_rise_with_radiance(n: float, sigma: float) -> None:
     begin, least, _ = code_table(n, sigma)
     assert (np.diff(least) >= 0).all()
     assert (np.diff(begin.astype(int)) >= 0).all()
-    assert least.size == 257
+    assert least.size == 258
     assert least[0] == 0
 
 
@@ -80,8 +80,8 @@ def test_codes_rise_with_radiance(n: float, sigma: float) -> None:
 def test_a_code_is_the_number_of_levels_reached(n: float, sigma: float, seed: int, power: float) -> None:
     begin, least, flat = code_table(n, sigma)
     radiance = np.random.default_rng(seed).uniform(0, 1.1, 5000).astype(np.float32) ** np.float32(power)
-    radiance = np.concatenate([radiance, least[:-1], np.nextafter(least[1:-1], np.float32(0))])
-    expected = np.searchsorted(least[1:-1], radiance, side="right")
+    radiance = np.concatenate([radiance, least[:-2], np.nextafter(least[1:-2], np.float32(0))])
+    expected = np.searchsorted(least[1:-2], radiance, side="right")
     ways = (True, False) if flat else (False,)
     for way in ways:
         codes = np.empty(radiance.size, np.uint8)
@@ -132,3 +132,16 @@ def test_real_pictures(name: str, shared_data: Path) -> None:
         codes, slow = photograph(hdr, camera).ldr.astype(int), literal.photograph(twin, camera).astype(int)
         assert abs(codes - slow).max() <= 1
         assert np.mean(codes != slow) < 1e-4
+
+
+def test_a_camera_without_exposure_takes_no_picture() -> None:
+    with pytest.raises(ValueError, match="exposure is not known"):
+        expose(some_patch(0), draw_camera(CameraSettings(), 0, "ab", 0, 0))
+
+
+def test_numbers_that_are_no_radiance_have_a_code_too() -> None:
+    for n, sigma in ((0.9, 0.6), (0.2, 0.05)):
+        camera = replace(draw_camera(CameraSettings(), 0, "ab", 0, 0), curve_n=n, curve_sigma=sigma, jpeg_quality=0)
+        hdr = np.array([-1.0, -0.0, np.inf, 1e10], np.float32).reshape(1, 4, 1).repeat(3, axis=2)
+        assert photograph(hdr, camera).ldr[0, :, 0].tolist() == [0, 0, 255, 255]
+        photograph(np.full((4, 4, 3), np.nan, np.float32), camera)  # some code, and no memory of others
