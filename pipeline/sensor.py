@@ -127,9 +127,9 @@ def code_table(n: float, sigma: float) -> tuple[npt.NDArray[np.uint8], Row, bool
     """Return the table of a camera curve f: a code to begin with in each cell, the least radiance of each code, `flat`.
 
     A code c is reached where 255 f(H) + 0.5 >= c. The two radiances after the last code's, which H held to 1 never
-    reaches, end any search. f and its inverse are those of `camera.response`. Cells are of the square root of radiance, which
-    may be rounded up into the next one: each begins with the first code of the one before. `flat` says that the true
-    code is two further at most.
+    reaches, end any search. f and its inverse are those of `camera.response`. Cells are of the square root of radiance,
+    which may be rounded up into the next one: each begins with the first code of the one before. `flat` says that the
+    true code is two further at most.
     """
     levels = (np.arange(1, 256) - 0.5) / 255
     power = levels * sigma / ((1 + sigma) - levels)
