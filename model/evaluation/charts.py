@@ -1,37 +1,23 @@
-"""Figures drawn by Matplotlib: Fig. 8 as an SVG that takes the page's text colour, crops as one PNG.
-
-Matplotlib is imported where it draws: it takes a second, and most commands draw nothing.
-"""
+"""Figures drawn by Matplotlib: Fig. 8 as an SVG that takes the page's text colour, crops as one PNG."""
 
 from __future__ import annotations
 
 import io
 import math
 import re
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model.evaluation.sections import Cell
 from pipeline.bank.files import replace_file
+from pipeline.figures import INK, missing_glyphs, new_figure, svg_of
 from pipeline.records import ByteImage
 
 # Okabe and Ito 2008, "Color Universal Design": told apart also by colour-blind eyes, on light and dark ground.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D31", "#7F7F7F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_INK = "#010203"  # becomes the page's own text colour: no line of a chart has it otherwise
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and scaled
-    "svg.hashsalt": "hdrprep",  # or its ids would differ from run to run
-    "font.family": "sans-serif",
-    "font.size": 11,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +40,7 @@ class Points:
 
 def draw_saturation(lines: Sequence[Line], points: Sequence[Points], quantity: str, logarithmic: bool = False) -> str:
     """Return an SVG: means with their intervals over the saturated share in percent, single pictures behind them."""
-    figure, axes = _figure(7.2, 4.2)
+    figure, axes = new_figure(7.2, 4.2)
     for i, cloud in enumerate(points):
         seen = [(100 * x, y) for x, y in zip(cloud.shares, cloud.values, strict=True) if math.isfinite(y)]
         colour = COLOURS[i % len(COLOURS)]
@@ -65,10 +51,10 @@ def draw_saturation(lines: Sequence[Line], points: Sequence[Points], quantity: s
     axes.set(xlabel="saturated pixels of the input, %", ylabel=quantity)
     if logarithmic and all((cell.mean or 0) > 0 for line in lines for cell in line.cells):
         axes.set_yscale("log")
-    axes.grid(alpha=0.15, color=_INK)
+    axes.grid(alpha=0.15, color=INK)
     above = (0.5, 1.0 + 0.09 * -(-len(lines) // 3))
-    axes.legend(frameon=False, labelcolor=_INK, loc="upper center", bbox_to_anchor=above, ncols=3)
-    return _svg(figure)
+    axes.legend(frameon=False, labelcolor=INK, loc="upper center", bbox_to_anchor=above, ncols=3)
+    return svg_of(figure)
 
 
 def _draw_line(axes: Any, number: int, line: Line, beside: float) -> None:
@@ -85,7 +71,7 @@ def _draw_line(axes: Any, number: int, line: Line, beside: float) -> None:
 
 def draw_crops(file: Path, rows: Sequence[tuple[str, Sequence[ByteImage]]], columns: Sequence[str]) -> None:
     """Write a PNG of crops: a row for each title, a column for each method."""
-    figure, grid = _figure(1.9 * len(columns) + 0.4, 2.05 * len(rows) + 0.5, (len(rows), len(columns)))
+    figure, grid = new_figure(1.9 * len(columns) + 0.4, 2.05 * len(rows) + 0.5, (len(rows), len(columns)))
     for (title, crops), line in zip(rows, grid, strict=True):
         for crop, axes in zip(crops, line, strict=True):
             axes.imshow(crop, interpolation="nearest")
@@ -96,38 +82,9 @@ def draw_crops(file: Path, rows: Sequence[tuple[str, Sequence[ByteImage]]], colu
     for name, axes in zip(columns, grid[0], strict=True):
         axes.set_title(_plain(name), fontsize=9)
     stream = io.BytesIO()
-    with _missing_glyphs():
+    with missing_glyphs():
         figure.savefig(stream, format="png", dpi=160, facecolor="white", metadata={"Software": None})
     replace_file(file, lambda beside: beside.write_bytes(stream.getvalue()))
-
-
-def _figure(width: float, height: float, grid: tuple[int, int] | None = None) -> tuple[Any, Any]:
-    """Return a figure of so many inches without the state that pyplot keeps, and its axes: one, or a grid of them."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(_STYLE):
-        figure = Figure((width, height), layout="constrained")
-        axes = figure.subplots() if grid is None else figure.subplots(*grid, squeeze=False)
-    return figure, axes
-
-
-def _svg(figure: Any) -> str:
-    import matplotlib as mpl
-
-    stream = io.StringIO()
-    with mpl.rc_context(_STYLE), _missing_glyphs():
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": "hdrprep"})
-    text = stream.getvalue()
-    return text[text.index("<svg") :].replace(_INK, "currentColor")
-
-
-@contextmanager
-def _missing_glyphs() -> Iterator[None]:
-    """Let a name of characters that the font lacks stand as boxes: a browser has fonts of its own for the SVG."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
 
 
 def _plain(text: str) -> str:

@@ -1,11 +1,7 @@
-"""Distributions of a bank's numbers as SVG that takes the page's colours, drawn by Matplotlib.
-
-Matplotlib is imported where it draws: it takes a second, and no other command needs it.
-"""
+"""Distributions of a bank's numbers as SVG that takes the page's colours, drawn by Matplotlib."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,23 +9,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.camera import response
+from pipeline.figures import new_figure, svg_of
 from pipeline.report.survey import VERDICTS, Floats, Survey
 
 BINS = 40
 CURVES = 200  # drawn together
-# What stands for the page's own colours; no line of a chart has them otherwise.
-_INK, _ALL, _KEPT = "#010203", "#010204", "#010205"
-_PAGE = {_INK: "currentColor", _ALL: "var(--rest)", _KEPT: "var(--kept)"}
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and scaled
-    "svg.hashsalt": "hdrprep",  # or its ids would differ from run to run
-    "font.family": "sans-serif",
-    "font.size": 11,
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-}
+_ALL, _KEPT = "#010204", "#010205"
+_PAGE = {_ALL: "var(--rest)", _KEPT: "var(--kept)"}  # what they stand for
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +59,7 @@ def _histogram(title: str, values: Floats, kept: Any, unit: str) -> Chart:
         )
     axes.set_yticks([])
     middle = [f"{name} {np.median(some):.3g}" for (some, _), name in zip(sets, ("all", "kept"), strict=False)]
-    return Chart(title, f"{title}, {unit}. Median: {', '.join(middle)}.", _svg(figure))
+    return Chart(title, f"{title}, {unit}. Median: {', '.join(middle)}.", svg_of(figure, _PAGE))
 
 
 def _curves(survey: Survey) -> Chart:
@@ -89,29 +75,12 @@ def _curves(survey: Survey) -> Chart:
     axes.plot(light, response(light, *middle), color=_KEPT, linewidth=2)
     axes.set_yticks([0, 1])
     told = f"Camera curves of {some.size} patches. The median has n {middle[0]:.2f} and sigma {middle[1]:.2f}."
-    return Chart("Camera curves", told, _svg(figure))
+    return Chart("Camera curves", told, svg_of(figure, _PAGE))
 
 
 def _axes(unit: str) -> tuple[Any, Any]:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(_STYLE):
-        figure = Figure((4.6, 2.5), layout="constrained")
-        axes = figure.subplots()
-        axes.set_xlabel(unit)
-        axes.tick_params(length=3)
+    figure, axes = new_figure(4.6, 2.5)
+    axes.set_xlabel(unit)
+    axes.tick_params(length=3)
+    axes.spines["left"].set_visible(False)
     return figure, axes
-
-
-def _svg(figure: Any) -> str:
-    import matplotlib as mpl
-
-    stream = io.StringIO()
-    with mpl.rc_context(_STYLE):
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": "hdrprep"})
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    for colour, name in _PAGE.items():
-        text = text.replace(colour, name)
-    return text

@@ -5,18 +5,18 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser
 
 from model.evaluate import main
 from model.evaluation.page import make_page
 from model.evaluation.scoring import MetricSettings
 from model.evaluation.sections import Shown, Viewer
 from model.evaluation.tables import make_table
+from tests.browser import Visit, chromium
 from tests.model.test_evaluation_tables import a_testset, pictures, some_results
 
 EVIL = "</script><script>alert(1)</script>\"'<b>&"
@@ -62,28 +62,13 @@ def evaluated(testset: Path, weights: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's own Chromium, without a window."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("there is no Chromium here: make browser installs Debian's")
-    with sync_playwright() as playwright:
-        # Without its sandbox: it shows our own files alone, and in a container the sandbox does not start.
-        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+    """Chromium, for all tests of the page."""
+    with chromium() as found:
         yield found
-        found.close()
 
 
-class Visit:
-    """A page that is open, and what it said and asked for."""
-
-    def __init__(self, browser: Browser, size: dict[str, int], touch: bool = False) -> None:
-        self.context = browser.new_context(viewport={**size}, has_touch=touch)  # type: ignore[arg-type]
-        self.page: Page = self.context.new_page()
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
+class PageVisit(Visit):
+    """The evaluation page, open."""
 
     def zoom(self) -> float:
         return float(self.page.locator("#viewer").get_attribute("data-zoom") or "nan")
@@ -94,16 +79,13 @@ class Visit:
 
 
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
-def visit(browser: Browser, evaluated: Path, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    opened = Visit(browser, request.param, touch=request.param is PHONE)
-    opened.page.goto(evaluated.as_uri())
+def visit(browser: Browser, evaluated: Path, request: pytest.FixtureRequest) -> Iterator[PageVisit]:
+    opened = PageVisit(browser, evaluated, request.param, has_touch=request.param is PHONE)
     yield opened
-    assert opened.said == []  # no error, and nothing else either
-    assert all(url.startswith(("file:", "data:")) for url in opened.asked), opened.asked
-    opened.context.close()
+    opened.close()
 
 
-def test_it_shows_everything_and_fits_the_screen(visit: Visit, evaluated: Path) -> None:
+def test_it_shows_everything_and_fits_the_screen(visit: PageVisit, evaluated: Path) -> None:
     page = visit.page
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.locator("#fig8 svg").count() == len(list(evaluated.parent.glob("fig8-*.svg"))) > 0
@@ -119,7 +101,7 @@ def test_it_shows_everything_and_fits_the_screen(visit: Visit, evaluated: Path) 
     assert names == []
 
 
-def test_zoom_and_place_are_the_same_in_all_pictures(visit: Visit) -> None:
+def test_zoom_and_place_are_the_same_in_all_pictures(visit: PageVisit) -> None:
     page = visit.page
     view = page.locator(".view").first
     view.scroll_into_view_if_needed()
@@ -151,7 +133,7 @@ def test_zoom_and_place_are_the_same_in_all_pictures(visit: Visit) -> None:
     assert visit.transforms() == {"scale(1) translate(0%, 0%)"}
 
 
-def test_exposure_and_choice_of_picture(visit: Visit) -> None:
+def test_exposure_and_choice_of_picture(visit: PageVisit) -> None:
     page = visit.page
     first = page.locator("#about").text_content()
     table = "document.querySelector('#expose feFuncR').getAttribute('tableValues').split(' ').map(Number)"
@@ -169,7 +151,7 @@ def test_exposure_and_choice_of_picture(visit: Visit) -> None:
     assert page.locator("#stops").text_content() == "0.0 stops"
 
 
-def test_tables_sort_by_a_click(visit: Visit) -> None:
+def test_tables_sort_by_a_click(visit: PageVisit) -> None:
     page = visit.page
     grid = page.locator("#table1 table").first
     values = grid.locator("tbody tr")
@@ -183,9 +165,7 @@ def test_tables_sort_by_a_click(visit: Visit) -> None:
 
 def test_a_page_of_hostile_names_runs_none_of_them(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text(evil_page(tmp_path))
-    visit = Visit(browser, DESKTOP)
-    visit.page.on("dialog", lambda dialog: visit.said.append(dialog.message))
-    visit.page.goto((tmp_path / "index.html").as_uri())
+    visit = Visit(browser, tmp_path / "index.html", DESKTOP)
     assert EVIL in (visit.page.locator("#about").text_content() or "")
     assert all("ERR_FILE_NOT_FOUND" in text for text in visit.said)  # of its pictures, which are not there
     visit.context.close()

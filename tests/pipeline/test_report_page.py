@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator
 
+from tests.browser import Visit, chromium
 from tests.pipeline.banks import run_here, table
 from tests.pipeline.conftest import SMALL
 
@@ -58,36 +59,13 @@ def catalogue(scheduler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(reports: dict[str, Path], catalogue: Path) -> Iterator[Browser]:
-    """The system's own Chromium, without a window."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("there is no Chromium here: make browser installs Debian's")
-    with sync_playwright() as playwright:
-        # Without its sandbox: it shows our own files alone, and in a container the sandbox does not start.
-        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+    """Chromium, started after what the pages are of was made."""
+    with chromium() as found:
         yield found
-        found.close()
 
 
-class Visit:
-    """A page that is open, and what it said and asked for."""
-
-    def __init__(self, browser: Browser, file: Path, size: dict[str, int], scheme: str = "light") -> None:
-        self.context = browser.new_context(viewport={**size}, color_scheme=scheme)  # type: ignore[arg-type]
-        self.page: Page = self.context.new_page()
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.said.append(dialog.message))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(file.as_uri())
-
-    def close(self) -> None:
-        """Close it, and check that it said nothing and asked for nothing but files beside it."""
-        self.context.close()
-        assert self.said == []
-        assert all(url.startswith(("file:", "data:")) for url in self.asked), self.asked
+class ReportVisit(Visit):
+    """A report that is open."""
 
     def threshold(self) -> float:
         return float(self.page.locator("#limit").input_value())
@@ -115,13 +93,15 @@ def bank_of(report: Path) -> Path:
 
 
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
-def visit(browser: Browser, reports: dict[str, Path], request: pytest.FixtureRequest) -> Iterator[Visit]:
-    opened = Visit(browser, reports["half"], request.param, "dark" if request.param is PHONE else "light")
+def visit(browser: Browser, reports: dict[str, Path], request: pytest.FixtureRequest) -> Iterator[ReportVisit]:
+    opened = ReportVisit(
+        browser, reports["half"], request.param, color_scheme="dark" if request.param is PHONE else "light"
+    )
     yield opened
     opened.close()
 
 
-def assert_counts(visit: Visit, bank: Path) -> None:
+def assert_counts(visit: ReportVisit, bank: Path) -> None:
     """Assert that counts, shares and sheets are those of the table at the threshold that the page shows."""
     threshold = visit.threshold()
     wanted = kept_by_source(bank, threshold)
@@ -144,7 +124,9 @@ def numbers_of(patches: Locator) -> list[int]:
     return [int(number) for number in patches.evaluate_all("all => all.map(e => e.dataset.number)")]
 
 
-def test_the_threshold_moves_by_mouse_and_the_counts_are_the_tables(visit: Visit, reports: dict[str, Path]) -> None:
+def test_the_threshold_moves_by_mouse_as_the_table_counts(
+    visit: ReportVisit, reports: dict[str, Path]
+) -> None:
     bank = bank_of(reports["half"])
     assert visit.threshold() == 1.5
     assert_counts(visit, bank)
@@ -168,7 +150,7 @@ def test_the_threshold_moves_by_mouse_and_the_counts_are_the_tables(visit: Visit
     assert visit.kept() == table(bank, "patches")["verdict"].to_pylist().count("kept")
 
 
-def test_the_threshold_moves_by_keys_and_by_typing(visit: Visit, reports: dict[str, Path]) -> None:
+def test_the_threshold_moves_by_keys_and_by_typing(visit: ReportVisit, reports: dict[str, Path]) -> None:
     bank, slider = bank_of(reports["half"]), visit.page.locator("#slide")
     slider.focus()
     before = visit.threshold()
@@ -190,7 +172,7 @@ def test_the_threshold_moves_by_keys_and_by_typing(visit: Visit, reports: dict[s
     assert f"--threshold {some!r} " in (visit.page.locator("#command").text_content() or "")
 
 
-def test_a_source_named_like_a_script_is_harmless(visit: Visit, reports: dict[str, Path]) -> None:
+def test_a_source_named_like_a_script_is_harmless(visit: ReportVisit, reports: dict[str, Path]) -> None:
     text = reports["half"].read_text()
     assert text.count("<script") == 2  # the data and the page's own
     assert text.count("</script>") == 2
@@ -203,7 +185,7 @@ def test_a_source_named_like_a_script_is_harmless(visit: Visit, reports: dict[st
     assert EVIL in names
 
 
-def test_a_patch_tells_its_recipe_and_its_place(visit: Visit, reports: dict[str, Path]) -> None:
+def test_a_patch_tells_its_recipe_and_its_place(visit: ReportVisit, reports: dict[str, Path]) -> None:
     page, rows = (
         visit.page,
         {str(row["patch_id"]): row for row in table(bank_of(reports["half"]), "patches").to_pylist()},
@@ -236,7 +218,7 @@ def test_a_patch_tells_its_recipe_and_its_place(visit: Visit, reports: dict[str,
 
 
 def test_what_cannot_be_rendered_comes_from_the_arrays_or_says_why(browser: Browser, reports: dict[str, Path]) -> None:
-    visit = Visit(browser, reports["half"], DESKTOP)
+    visit = ReportVisit(browser, reports["half"], DESKTOP)
     patches = visit.page.evaluate("data.patches")
     lost = [patch for patch in patches if "000_" in visit.page.evaluate("data.sources")[patch["source"]]["name"]]
     assert {patch["origin"] for patch in lost} == {"bank", None}
@@ -251,7 +233,7 @@ def test_what_cannot_be_rendered_comes_from_the_arrays_or_says_why(browser: Brow
     visit.close()
 
 
-def test_it_fits_the_screen_and_names_everything(visit: Visit) -> None:
+def test_it_fits_the_screen_and_names_everything(visit: ReportVisit) -> None:
     page = visit.page
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.evaluate("for (const image of document.images) image.loading = 'eager'")
@@ -269,7 +251,7 @@ def test_it_fits_the_screen_and_names_everything(visit: Visit) -> None:
 
 
 def test_a_bank_with_nothing_kept_says_so(browser: Browser, reports: dict[str, Path]) -> None:
-    visit = Visit(browser, reports["none"], DESKTOP)
+    visit = ReportVisit(browser, reports["none"], DESKTOP)
     assert visit.kept() == 0
     assert visit.page.locator("#shares").text_content() == "No patch is kept."
     assert visit.page.locator("#sheets h3").all_text_contents() == ["Best rejected", "Random"]
@@ -283,7 +265,7 @@ def test_more_patches_than_a_page_holds_are_counted_exactly_and_shared_by_a_samp
 ) -> None:
     page = catalogue.with_name("bank-report") / "index.html"
     assert page.stat().st_size < 2_000_000
-    visit = Visit(browser, page, DESKTOP)
+    visit = ReportVisit(browser, page, DESKTOP)
     assert "a sample of 50,000 patches" in (visit.page.locator("#threshold").text_content() or "")
     assert visit.kept() == kept_by_source(catalogue, 0.85, 0.01).total()
     for threshold in (0.1, 0.5, 1.234, 2.0):
