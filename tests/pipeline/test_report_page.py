@@ -124,9 +124,7 @@ def numbers_of(patches: Locator) -> list[int]:
     return [int(number) for number in patches.evaluate_all("all => all.map(e => e.dataset.number)")]
 
 
-def test_the_threshold_moves_by_mouse_as_the_table_counts(
-    visit: ReportVisit, reports: dict[str, Path]
-) -> None:
+def test_the_threshold_moves_by_mouse_as_the_table_counts(visit: ReportVisit, reports: dict[str, Path]) -> None:
     bank = bank_of(reports["half"])
     assert visit.threshold() == 1.5
     assert_counts(visit, bank)
