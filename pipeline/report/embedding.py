@@ -39,7 +39,8 @@ def embed(survey: Survey, choice: Choice, pictures: Pictures) -> str:
     number = {position: i for i, position in enumerate(positions)}
     names = short_names(survey.sources)
     decided = survey.saturated & survey.scored
-    rising = sorted(positions, key=lambda position: survey.numbers["score"][position])
+    # The page looks for the first score that reaches a threshold; one that is not known yet, NaN, would end the order.
+    ladder = sorted((p for p in positions if decided[p]), key=lambda p: float(survey.numbers["score"][p]))
     sources = [
         {
             "name": name,
@@ -57,7 +58,7 @@ def embed(survey: Survey, choice: Choice, pictures: Pictures) -> str:
         "sources": sources,
         "patches": [_patch(survey, position, pictures) for position in positions],
         "sheets": {name: [number[p] for p in sheet if p in number] for name, sheet in choice.sheets.items()},
-        "ladder": [number[position] for position in rising if decided[position]],
+        "ladder": [number[position] for position in ladder],
     }
     return script_json(told)
 

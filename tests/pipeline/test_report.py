@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pipeline.bank import BankReader
 from pipeline.records import FloatImage, generator
 from pipeline.report.choice import PER_FRAME, choose
-from pipeline.report.embedding import script_json, short_names
+from pipeline.report.embedding import Pictures, embed, script_json, short_names
 from pipeline.report.likeness import NEAR, alike, differing_bits, likeness_hash
 from pipeline.report.rendering import VIEWS, develop, dynamic_range, views
 from pipeline.report.sections import histogram
@@ -172,6 +172,20 @@ def test_contact_sheets_hold_what_their_names_say(bank: Path) -> None:
     assert {int(survey.source[p]) for p in choice.portraits} == {int(s) for s in survey.source}
     assert choose(survey, 6) == choice
     assert choose(survey, 0).positions() == []
+
+
+def test_patches_without_a_score_are_nobodys_best_and_stand_on_no_ladder(bank: Path) -> None:
+    survey = survey_bank(BankReader(bank))
+    known = np.arange(survey.source.size) % 2 == 1  # as `score` leaves it when it is interrupted
+    survey.numbers["score"] = np.where(known, survey.numbers["score"], np.nan)
+    choice = choose(survey, 12)
+    assert known[choice.portraits].all()
+    assert len(choice.portraits) == 4
+    rows = table(bank, "patches").take(choice.positions()).to_pylist()
+    pictures = Pictures(rows=dict(zip(choice.positions(), rows, strict=True)))
+    ladder = [choice.positions()[number] for number in json.loads(embed(survey, choice, pictures))["ladder"]]
+    assert len(ladder) > 12
+    assert (np.diff(survey.numbers["score"][ladder]) >= 0).all()
 
 
 def test_no_frame_fills_a_sheet_as_long_as_there_are_others(catalogue: Path) -> None:
