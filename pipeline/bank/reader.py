@@ -29,25 +29,32 @@ from pipeline.bank.storage import Storage, open_storage
 from pipeline.errors import BankDamaged, BankMissing, BankVersionError
 
 METADATA = "zarr.json"  # of the Zarr group that a bank is
+_STATED = {"seed": int, "config": dict, "versions": dict}  # there, beside the format version
 
 
 def bank_attributes(storage: Storage) -> dict[str, Any]:
     """Return what zarr.json says of a bank. Raises BankMissing, BankDamaged, BankVersionError."""
     try:
-        attributes = json.loads(storage.read(METADATA))["attributes"]["hdrprep"]
+        attributes = dict(json.loads(storage.read(METADATA))["attributes"]["hdrprep"])
         version = attributes["format_version"]
     except (FileNotFoundError, NotADirectoryError):
         raise BankMissing(
             f"there is no bank at {storage}; make one with hdrprep ingest, or name another --bank"
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise BankDamaged(f"{storage}/{METADATA} does not describe a bank of hdrprep; name another --bank") from None
+        raise _undescribed(storage) from None
     if version != FORMAT_VERSION:
         raise BankVersionError(
             f"the bank {storage} has format version {version}, and this hdrprep reads {FORMAT_VERSION}; "
             "use the version that made it, or make the bank anew"
         )
-    return dict(attributes)
+    if any(not isinstance(attributes.get(name), kind) for name, kind in _STATED.items()):
+        raise _undescribed(storage)
+    return attributes
+
+
+def _undescribed(storage: Storage) -> BankDamaged:
+    return BankDamaged(f"{storage}/{METADATA} does not describe a bank of hdrprep; name another --bank")
 
 
 def write_attributes(storage: Storage, attributes: dict[str, Any]) -> None:
