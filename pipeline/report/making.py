@@ -53,7 +53,7 @@ def make_report(reader: BankReader, settings: ReportSettings) -> Made:
     check_vacant(settings.out)
     survey = survey_bank(reader)
     choice = choose(survey, settings.sheet)
-    pictures = Pictures(rows=_rows(reader, choice.positions()))
+    pictures = Pictures(rows=_rows(survey, choice.positions()))
     folder = settings.out / PICTURES
     folder.mkdir(parents=True, exist_ok=True)
     written = _draw(reader, survey, choice, pictures, settings)
@@ -82,10 +82,10 @@ def check_vacant(out: Path) -> None:
         raise UsageError(f"{out} holds other things than a report; name an empty folder by --out")
 
 
-def _rows(reader: BankReader, positions: Sequence[int]) -> dict[int, Row]:
+def _rows(survey: Survey, positions: Sequence[int]) -> dict[int, Row]:
     if not positions:
         return {}
-    rows = reader.patches().take(pa.array(positions, pa.int64())).to_pylist()
+    rows = survey.files["patches"].table().take(pa.array(positions, pa.int64())).to_pylist()
     return dict(zip(positions, rows, strict=True))
 
 
@@ -93,7 +93,8 @@ def _draw(
     reader: BankReader, survey: Survey, choice: Choice, pictures: Pictures, settings: ReportSettings
 ) -> set[Path]:
     """Have the patches drawn by workers, write their pictures, and return the files."""
-    sources = {row["source_id"]: (i, row) for i, row in enumerate(reader.sources().to_pylist()) if row["source_id"]}
+    listed = survey.files["sources"].table().to_pylist()
+    sources = {row["source_id"]: (i, row) for i, row in enumerate(listed) if row["source_id"]}
     place = work.Place(Turn(reader.storage, "none"), settings.run.source_timeout, uuid.uuid4().hex, read_only=True)
     hashes, written = dict[int, int](), set[Path]()
     ready = [row for _, row in sorted(pictures.rows.items()) if row["exposure"] is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import shlex
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.bank import BankReader
+from pipeline.bank import BankReader, LocalStorage
 from pipeline.records import FloatImage, generator
+from pipeline.report import making, trace
 from pipeline.report.choice import PER_FRAME, choose
 from pipeline.report.embedding import Pictures, embed, script_json, short_names
 from pipeline.report.likeness import NEAR, alike, differing_bits, likeness_hash
@@ -129,6 +132,39 @@ def test_a_report_is_a_function_of_its_bank_and_leaves_nothing_of_an_earlier_one
     (out / "pictures" / "patch-1.webp").write_bytes(b"of another bank")
     assert hdrprep("report", "--bank", bank, "--out", out, "--sheet", 4).status == 0
     assert {file.relative_to(out): file.read_bytes() for file in out.rglob("*") if file.is_file()} == first
+
+
+def test_a_report_is_of_one_state_of_a_bank_that_is_changed_meanwhile(
+    bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hdrprep: Command
+) -> None:
+    place = shutil.copytree(bank, tmp_path / "bank.zarr")
+    files = {name: place / "tables" / f"{name}.parquet" for name in ("sources", "patches")}
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files.values()]
+
+    def choose_slowly(*arguments: Any) -> Any:
+        chosen = choose(*arguments)
+        for file in files.values():
+            pq.write_table(pq.read_table(file).slice(0, 1), file)
+        return chosen
+
+    monkeypatch.setattr(making, "choose", choose_slowly)
+    result = hdrprep("report", "--bank", place, "--sheet", 2)
+    assert result.status == 0, result.err
+    page = (tmp_path / "bank-report" / "index.html").read_text()
+    assert all(digest in page for digest in digests)
+
+
+def test_what_is_counted_and_signed_is_read_once(bank: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, plain = Counter[str](), LocalStorage.read
+
+    def count(storage: LocalStorage, key: str) -> bytes:
+        read[key] += 1
+        return plain(storage, key)
+
+    monkeypatch.setattr(LocalStorage, "read", count)
+    reader = BankReader(bank)
+    trace(reader, survey_bank(reader))
+    assert {count for key, count in read.items() if key.startswith("tables/")} == {1}
 
 
 def test_a_folder_of_other_things_is_left_alone(bank: Path, hdrprep: Command, tmp_path: Path) -> None:
