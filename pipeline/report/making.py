@@ -75,11 +75,16 @@ def check_vacant(out: Path) -> None:
     """Raise UsageError where a folder holds anything but an earlier report."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; name a folder by --out")
-    if not out.is_dir() or {entry.name for entry in out.iterdir()} <= {PICTURES}:  # one that was interrupted
-        return
     page = out / PAGE
+    if not out.is_dir() or all(_begins_report(entry.name) for entry in out.iterdir()):
+        return
     if not page.is_file() or GENERATOR not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
         raise UsageError(f"{out} holds other things than a report; name an empty folder by --out")
+
+
+def _begins_report(name: str) -> bool:
+    """Say whether a report that is killed before its page is there leaves something of this name."""
+    return name == PICTURES or name.startswith(f".{PAGE}.")
 
 
 def _rows(survey: Survey, positions: Sequence[int]) -> dict[int, Row]:
@@ -141,9 +146,9 @@ def _keep(out: Path, number: int, drawn: DrawnSource, pictures: Pictures) -> set
 
 
 def _write_texts(out: Path, page: str, found: Provenance) -> None:
+    _write(out / PAGE, page.encode())  # first: by it a folder is known as a report's, should this be killed here
     _write(out / SETTINGS_FILE, found.settings.encode())
     _write(out / COMMAND_FILE, f"#!/bin/sh\nset -e\n{found.command}\n".encode())
-    _write(out / PAGE, page.encode())
 
 
 def _write(file: Path, data: bytes) -> None:

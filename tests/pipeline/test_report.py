@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.bank import BankReader, LocalStorage
+from pipeline.bank.files import replace_file
 from pipeline.records import FloatImage, generator
 from pipeline.report import making, trace
 from pipeline.report.choice import PER_FRAME, choose
@@ -167,12 +168,40 @@ def test_what_is_counted_and_signed_is_read_once(bank: Path, monkeypatch: pytest
     assert {count for key, count in read.items() if key.startswith("tables/")} == {1}
 
 
+@pytest.mark.parametrize("texts", range(3))
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_report_that_is_killed_between_its_texts_is_made_by_the_same_command(
+    texts: int, moment: str, bank: Path, hdrprep: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, count = tmp_path / "report", 0
+
+    def killed(file: Path, write: Callable[[Path], object]) -> None:
+        nonlocal count
+        if file.parent == out:
+            if count == texts and moment == "before":
+                write(out / f".{file.name}.ab12_xyz")  # as it is called until it is whole
+                raise KeyboardInterrupt
+            count += 1
+        replace_file(file, write)
+        if count > texts:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(making, "replace_file", killed)
+        assert hdrprep("report", "--bank", bank, "--out", out, "--sheet", 0).status == 130
+    result = hdrprep("report", "--bank", bank, "--out", out, "--sheet", 0)
+    assert result.status == 0, result.err
+
+
 def test_a_folder_of_other_things_is_left_alone(bank: Path, hdrprep: Command, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<title>my home</title>")
     result = hdrprep("report", "--bank", bank, "--out", tmp_path)
     assert result.status == 2
     assert "holds other things than a report" in result.err
     assert (tmp_path / "index.html").read_text() == "<title>my home</title>"
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "settings.yaml").write_text("mine: 1")
+    assert hdrprep("report", "--bank", bank, "--out", tmp_path / "own").status == 2
     assert hdrprep("report", "--bank", tmp_path / "none.zarr").status == 2
     assert hdrprep("report", "--bank", bank, "--out", tmp_path / "index.html").status == 2
 
