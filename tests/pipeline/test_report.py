@@ -10,6 +10,7 @@ import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,12 @@ from hypothesis import strategies as st
 from pipeline.bank import BankReader, LocalStorage
 from pipeline.bank.files import replace_file
 from pipeline.records import FloatImage, generator
-from pipeline.report import making, trace
+from pipeline.report import making, sections, trace
 from pipeline.report.choice import PER_FRAME, choose
 from pipeline.report.embedding import Pictures, embed, script_json, short_names
 from pipeline.report.likeness import NEAR, alike, differing_bits, likeness_hash
 from pipeline.report.rendering import VIEWS, develop, dynamic_range, views
-from pipeline.report.sections import histogram
+from pipeline.report.sections import REJECTED, histogram
 from pipeline.report.survey import Source, survey_bank
 from pipeline.report.threshold import EXACT, stratified, threshold_data
 from pipeline.scenes import render_scene
@@ -308,6 +309,17 @@ def test_another_seed_takes_another_sample() -> None:
 
 def test_bars_are_as_high_as_their_counts() -> None:
     assert histogram([1, 0, 2]) == "M0 200V102.00H333.33V200.00H666.67V4.00H1000.00V200Z"
+
+
+def test_rejected_sources_are_listed_whatever_stands_before_them(bank: Path) -> None:
+    survey = survey_bank(BankReader(bank))
+    used = [a_source(f"/in/{i}") for i in range(REJECTED)]
+    lost = [replace(a_source(f"/in/lost {i}"), reason=f"<{i}>") for i in range(REJECTED + 3)]
+    page = sections.sources(replace(survey, sources=[*used, *lost]), Pictures())
+    assert page.count("<td>&lt;") == REJECTED
+    assert "<td>&lt;0&gt;</td>" in page
+    assert "<p>3 more sources: hdrprep failures lists them all.</p>" in page
+    assert "hdrprep failures" not in sections.sources(replace(survey, sources=[*used, *lost[:REJECTED]]), Pictures())
 
 
 # Pictures
