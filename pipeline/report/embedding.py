@@ -11,7 +11,6 @@ from urllib.parse import quote
 from pipeline.report.choice import Choice
 from pipeline.report.rendering import VIEWS, Drawn
 from pipeline.report.survey import Source, Survey
-from pipeline.report.threshold import threshold_data
 from pipeline.rows import Row
 
 PICTURES = "pictures"  # the folder beside the page
@@ -33,8 +32,8 @@ class Pictures:
     compared: int = 0  # sources
 
 
-def embed(survey: Survey, choice: Choice, pictures: Pictures) -> str:
-    """Return all that the page's script reads, as JSON."""
+def embed(survey: Survey, threshold: Mapping[str, Any] | None, choice: Choice, pictures: Pictures) -> str:
+    """Return all that the page's script reads, as JSON; `threshold` is what `threshold_data` tells of the survey."""
     positions = sorted(pictures.rows)
     number = {position: i for i, position in enumerate(positions)}
     names = short_names(survey.sources)
@@ -53,7 +52,7 @@ def embed(survey: Survey, choice: Choice, pictures: Pictures) -> str:
     ]
     told = {
         "views": VIEWS,
-        "threshold": threshold_data(survey),
+        "threshold": threshold,
         "candidates": survey.counts["candidates"],
         "sources": sources,
         "patches": [_patch(survey, position, pictures) for position in positions],

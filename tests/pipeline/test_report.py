@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pipeline.bank import BankReader, LocalStorage
 from pipeline.bank.files import replace_file
 from pipeline.records import FloatImage, generator
-from pipeline.report import making, sections, trace
+from pipeline.report import making, sections, threshold, trace
 from pipeline.report.choice import PER_FRAME, choose
 from pipeline.report.embedding import Pictures, embed, script_json, short_names
 from pipeline.report.likeness import NEAR, alike, differing_bits, likeness_hash
@@ -249,7 +249,7 @@ def test_patches_without_a_score_are_nobodys_best_and_stand_on_no_ladder(bank: P
     assert len(choice.portraits) == 4
     rows = table(bank, "patches").take(choice.positions()).to_pylist()
     pictures = Pictures(rows=dict(zip(choice.positions(), rows, strict=True)))
-    ladder = [choice.positions()[number] for number in json.loads(embed(survey, choice, pictures))["ladder"]]
+    ladder = [choice.positions()[number] for number in json.loads(embed(survey, None, choice, pictures))["ladder"]]
     assert len(ladder) > 12
     assert (np.diff(survey.numbers["score"][ladder]) >= 0).all()
 
@@ -278,15 +278,29 @@ def test_the_page_counts_at_any_threshold_what_the_rule_says(which: str, request
     assert sum(told["bars"]) == told["saturated"]
     rows = table(place, "patches").select(["score", "saturated_fraction"]).to_pydict()
     for step in (0, 1, 300, 850, 1234):
-        threshold = step / 10 ** told["digits"]
-        settings = survey.settings.score.model_copy(update={"threshold": threshold})
+        limit = step / 10 ** told["digits"]
+        settings = survey.settings.score.model_copy(update={"threshold": limit})
         pairs = zip(rows["score"], rows["saturated_fraction"], strict=True)
         wanted = sum(judge(score, share, settings)[0] == "kept" for score, share in pairs)
         if told["sampled"]:
             assert numbers(told["above"], "<u4")[step] == wanted
         else:
-            assert (numbers(told["scores"], "<f8") >= threshold).sum() == wanted
+            assert (numbers(told["scores"], "<f8") >= limit).sum() == wanted
     assert len(json.dumps(told)) < 1_500_000
+
+
+def test_what_the_page_counts_with_is_computed_once(
+    bank: Path, hdrprep: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tops, plain = list[float](), threshold.axis_top
+
+    def count(*arguments: Any) -> float:
+        tops.append(plain(*arguments))
+        return tops[-1]
+
+    monkeypatch.setattr(threshold, "axis_top", count)
+    assert hdrprep("report", "--bank", bank, "--out", tmp_path / "report", "--sheet", 0).status == 0
+    assert len(tops) == 1
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=30), st.integers(30, 500))
