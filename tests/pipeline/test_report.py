@@ -189,7 +189,8 @@ def test_a_report_that_is_killed_between_its_texts_is_made_by_the_same_command(
 
     with monkeypatch.context() as patched:
         patched.setattr(making, "replace_file", killed)
-        assert hdrprep("report", "--bank", bank, "--out", out, "--sheet", 0).status == 130
+        result = hdrprep("report", "--bank", bank, "--out", out, "--sheet", 0)
+    assert (result.status, result.err.strip()) == (130, "hdrprep: interrupted; the same command begins anew")
     result = hdrprep("report", "--bank", bank, "--out", out, "--sheet", 0)
     assert result.status == 0, result.err
 
