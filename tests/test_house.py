@@ -79,6 +79,9 @@ def test_the_images_run_by_an_ordinary_user() -> None:
     stages = docker_stages()
     for name in ("pipeline", "training"):
         assert ("USER", "10001:10001") in stages[name]
+        settings = dict(word.split("=", 1) for word in dict(stages[name])["ENV"].split())
+        for cache in ("NUMBA_CACHE_DIR", "MPLCONFIGDIR"):  # a user without a home can write there
+            assert settings[cache].startswith("/tmp/")  # noqa: S108
         assert f"--from=build-{name} /opt/hdrprep /opt/hdrprep" in dict(stages[name])["COPY"]
 
 

@@ -25,6 +25,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, Zstd
 CRC_BYTES = 4
 _ENTRY = np.dtype([("offset", "<u8"), ("length", "<u8")])  # of the index of a shard
 _ABSENT = 2**64 - 1  # in an entry: the shard has no such chunk
+_FURTHEST = 2**63 - 1  # where a file can end: files and streams count in signed numbers of 64 bits
 
 UNREADABLE_INDEX = "is truncated or has a damaged index"
 WRONG_CHECKSUM = "does not match its checksum"
@@ -124,7 +125,7 @@ def entry_of(index: Bytes, chunk: int) -> tuple[int, int]:
     offset, length = int(entry["offset"]), int(entry["length"])
     if offset == length == _ABSENT:
         raise ChunkMissing("does not hold it")
-    if length < CRC_BYTES:
+    if length < CRC_BYTES or offset + length > _FURTHEST:
         raise ChunkFault(UNREADABLE_INDEX)
     return offset, length
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,25 +30,32 @@ from pipeline.bank.storage import Storage, open_storage
 from pipeline.errors import BankDamaged, BankMissing, BankVersionError
 
 METADATA = "zarr.json"  # of the Zarr group that a bank is
+_STATED = {"seed": int, "config": dict, "versions": dict}  # there, beside the format version
 
 
 def bank_attributes(storage: Storage) -> dict[str, Any]:
     """Return what zarr.json says of a bank. Raises BankMissing, BankDamaged, BankVersionError."""
     try:
-        attributes = json.loads(storage.read(METADATA))["attributes"]["hdrprep"]
+        attributes = dict(json.loads(storage.read(METADATA))["attributes"]["hdrprep"])
         version = attributes["format_version"]
     except (FileNotFoundError, NotADirectoryError):
         raise BankMissing(
             f"there is no bank at {storage}; make one with hdrprep ingest, or name another --bank"
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise BankDamaged(f"{storage}/{METADATA} does not describe a bank of hdrprep; name another --bank") from None
+        raise _undescribed(storage) from None
     if version != FORMAT_VERSION:
         raise BankVersionError(
             f"the bank {storage} has format version {version}, and this hdrprep reads {FORMAT_VERSION}; "
             "use the version that made it, or make the bank anew"
         )
-    return dict(attributes)
+    if any(not isinstance(attributes.get(name), kind) for name, kind in _STATED.items()):
+        raise _undescribed(storage)
+    return attributes
+
+
+def _undescribed(storage: Storage) -> BankDamaged:
+    return BankDamaged(f"{storage}/{METADATA} does not describe a bank of hdrprep; name another --bank")
 
 
 def write_attributes(storage: Storage, attributes: dict[str, Any]) -> None:
@@ -56,47 +64,90 @@ def write_attributes(storage: Storage, attributes: dict[str, Any]) -> None:
     storage.write(METADATA, json.dumps(group, indent=2).encode())
 
 
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """The file of a table as it was when it was read, whatever a command puts in its place meanwhile."""
+
+    place: str  # for people
+    name: str
+    schema: pa.Schema
+    data: bytes
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of the file, hex."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    def table(self, columns: list[str] | None = None, to_write: bool = False) -> pa.Table:
+        """Return the table, all columns or the named ones.
+
+        Columns that an earlier version did not write yet read as null. Raises BankDamaged where the table cannot be
+        read, or lacks what every version writes; BankVersionError where it is read `to_write` it anew, and has columns
+        that would be lost.
+        """
+        wanted = self.schema if columns is None else pa.schema([self.schema.field(column) for column in columns])
+        try:
+            with pq.ParquetFile(pa.BufferReader(self.data), page_checksum_verification=True) as file:
+                self._check_columns(file.schema_arrow, wanted, to_write)
+                present = set(file.schema_arrow.names)
+                return complete(file.read([column for column in wanted.names if column in present]), wanted)
+        except _UNREADABLE as error:
+            raise _unreadable(self.place, error) from error
+
+    def _check_columns(self, found: pa.Schema, wanted: pa.Schema, to_write: bool) -> None:
+        missing = missing_columns(self.name, found.names, wanted.names)
+        unknown = sorted(set(found.names) - set(self.schema.names))
+        if to_write and unknown:
+            raise BankVersionError(
+                f"the table {self.place} has the column {unknown[0]}, which this version would lose; write to the bank "
+                "with the version that made it, or a later one"
+            )
+        if missing:
+            raise BankDamaged(f"the table {self.place} has no column {missing[0]}, it is damaged or was changed")
+        if damaged_names(found):
+            raise BankDamaged(f"the table {self.place} is damaged in the names of its columns")
+
+
+def read_file(storage: Storage, name: str, schema: pa.Schema) -> TableFile:
+    """Return the file of a bank's table. Raises BankDamaged where there is none."""
+    place = f"{storage}/{table_key(name)}"
+    try:
+        return TableFile(place, name, schema, storage.read(table_key(name)))
+    except _UNREADABLE as error:
+        raise _unreadable(place, error) from error
+
+
 def read_table(
     storage: Storage, name: str, schema: pa.Schema, columns: list[str] | None = None, to_write: bool = False
 ) -> pa.Table:
-    """Return a bank's table, all columns or the named ones.
+    """Return a bank's table as it is now; `columns`, `to_write` and errors are those of TableFile."""
+    return read_file(storage, name, schema).table(columns, to_write)
 
-    Columns that an earlier version did not write yet read as null. Raises BankDamaged where the table cannot be read,
-    or lacks what every version writes; BankVersionError where it is read `to_write` it anew, and has columns that would
-    be lost.
-    """
-    wanted = schema if columns is None else pa.schema([schema.field(column) for column in columns])
-    key = table_key(name)
-    try:
-        with pq.ParquetFile(pa.BufferReader(storage.read(key)), page_checksum_verification=True) as file:
-            present = file.schema_arrow.names
-            missing = missing_columns(name, present, wanted.names)
-            unknown = sorted(set(present) - set(schema.names))
-            if to_write and unknown:
-                raise BankVersionError(
-                    f"the table {storage}/{key} has the column {unknown[0]}, which this version would lose; write to "
-                    "the bank with the version that made it, or a later one"
-                )
-            if missing:
-                raise BankDamaged(f"the table {storage}/{key} has no column {missing[0]}, it is damaged or was changed")
-            if damaged_names(file.schema_arrow):
-                raise BankDamaged(f"the table {storage}/{key} is damaged in the names of its columns")
-            return complete(file.read([column for column in wanted.names if column in present]), wanted)
-    except (OSError, pa.ArrowException, ValueError) as error:
-        detail = str(error).splitlines()[0][:160]
-        raise BankDamaged(f"the table {storage}/{key} cannot be read, it is damaged or missing ({detail})") from error
+
+_UNREADABLE = (OSError, pa.ArrowException, ValueError)
+
+
+def _unreadable(place: str, error: BaseException) -> BankDamaged:
+    return BankDamaged(
+        f"the table {place} cannot be read, it is damaged or missing ({str(error).splitlines()[0][:160]})"
+    )
 
 
 class BankReader:
     """A bank, read only. Many may read while one writes: they see whole tables.
 
-    Who reads both while one writes reads `patches` first: then the source of each patch is known.
+    Who reads both while one writes takes `table_files`: then the source of each patch is known.
     """
 
     def __init__(self, place: str | Path | Storage) -> None:
         self.storage = open_storage(place)
         self.attributes = bank_attributes(self.storage)
         self._pairs: Pairs | None = None
+
+    def table_files(self) -> dict[str, TableFile]:
+        """Return the files of `patches` and `sources`, in this order: a command may be adding some of both."""
+        schemas = {"patches": PATCHES_SCHEMA, "sources": SOURCES_SCHEMA}
+        return {name: read_file(self.storage, name, schema) for name, schema in schemas.items()}
 
     def sources(self, columns: list[str] | None = None) -> pa.Table:
         """Return the sources table."""
@@ -130,9 +181,13 @@ class BankReader:
             )
         return hdr, ldr
 
-    def fingerprint(self) -> str:
-        """Return a digest of what is exported: the format, the configuration, and which patch stands in which row."""
-        exported = self.patches(["patch_id", "row", "verdict"])
+    def fingerprint(self, patches: TableFile | None = None) -> str:
+        """Return a digest of what is exported: the format, the configuration, and which patch stands in which row.
+
+        That is read from the bank, or from the file of `patches` as it was.
+        """
+        file = read_file(self.storage, "patches", PATCHES_SCHEMA) if patches is None else patches
+        exported = file.table(["patch_id", "row", "verdict"])
         exported = exported.filter(pc.is_valid(exported["row"])).sort_by("row")
         digest = hashlib.sha256(json.dumps(self.attributes, sort_keys=True).encode())
         for column in ("patch_id", "row"):

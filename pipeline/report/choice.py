@@ -37,7 +37,7 @@ def choose(survey: Survey, sheet: int = SHEET) -> Choice:
     """Choose what is shown, `sheet` patches a contact sheet: a function of the tables and the seed alone."""
     score, kept = survey.numbers["score"], survey.verdict == VERDICTS.index("kept")
     smooth = survey.verdict == VERDICTS.index("smooth")
-    rising = np.argsort(score, kind="stable")
+    rising = np.lexsort((score, survey.scored))  # what has no score yet comes first: it is nobody's best
     ready = ~np.isnan(survey.numbers["exposure"])
     rng = generator(derive_seed(survey.settings.ingest.seed, "", 0, 0, "report"))
     sheets = {

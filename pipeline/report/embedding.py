@@ -11,7 +11,6 @@ from urllib.parse import quote
 from pipeline.report.choice import Choice
 from pipeline.report.rendering import VIEWS, Drawn
 from pipeline.report.survey import Source, Survey
-from pipeline.report.threshold import threshold_data
 from pipeline.rows import Row
 
 PICTURES = "pictures"  # the folder beside the page
@@ -33,13 +32,14 @@ class Pictures:
     compared: int = 0  # sources
 
 
-def embed(survey: Survey, choice: Choice, pictures: Pictures) -> str:
-    """Return all that the page's script reads, as JSON."""
+def embed(survey: Survey, threshold: Mapping[str, Any] | None, choice: Choice, pictures: Pictures) -> str:
+    """Return all that the page's script reads, as JSON; `threshold` is what `threshold_data` tells of the survey."""
     positions = sorted(pictures.rows)
     number = {position: i for i, position in enumerate(positions)}
     names = short_names(survey.sources)
     decided = survey.saturated & survey.scored
-    rising = sorted(positions, key=lambda position: survey.numbers["score"][position])
+    # The page looks for the first score that reaches a threshold; one that is not known yet, NaN, would end the order.
+    ladder = sorted((p for p in positions if decided[p]), key=lambda p: float(survey.numbers["score"][p]))
     sources = [
         {
             "name": name,
@@ -52,12 +52,12 @@ def embed(survey: Survey, choice: Choice, pictures: Pictures) -> str:
     ]
     told = {
         "views": VIEWS,
-        "threshold": threshold_data(survey),
+        "threshold": threshold,
         "candidates": survey.counts["candidates"],
         "sources": sources,
         "patches": [_patch(survey, position, pictures) for position in positions],
         "sheets": {name: [number[p] for p in sheet if p in number] for name, sheet in choice.sheets.items()},
-        "ladder": [number[position] for position in rising if decided[position]],
+        "ladder": [number[position] for position in ladder],
     }
     return script_json(told)
 

@@ -53,7 +53,7 @@ def make_report(reader: BankReader, settings: ReportSettings) -> Made:
     check_vacant(settings.out)
     survey = survey_bank(reader)
     choice = choose(survey, settings.sheet)
-    pictures = Pictures(rows=_rows(reader, choice.positions()))
+    pictures = Pictures(rows=_rows(survey, choice.positions()))
     folder = settings.out / PICTURES
     folder.mkdir(parents=True, exist_ok=True)
     written = _draw(reader, survey, choice, pictures, settings)
@@ -75,17 +75,22 @@ def check_vacant(out: Path) -> None:
     """Raise UsageError where a folder holds anything but an earlier report."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; name a folder by --out")
-    if not out.is_dir() or {entry.name for entry in out.iterdir()} <= {PICTURES}:  # one that was interrupted
-        return
     page = out / PAGE
+    if not out.is_dir() or all(_begins_report(entry.name) for entry in out.iterdir()):
+        return
     if not page.is_file() or GENERATOR not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
         raise UsageError(f"{out} holds other things than a report; name an empty folder by --out")
 
 
-def _rows(reader: BankReader, positions: Sequence[int]) -> dict[int, Row]:
+def _begins_report(name: str) -> bool:
+    """Say whether a report that is killed before its page is there leaves something of this name."""
+    return name == PICTURES or name.startswith(f".{PAGE}.")
+
+
+def _rows(survey: Survey, positions: Sequence[int]) -> dict[int, Row]:
     if not positions:
         return {}
-    rows = reader.patches().take(pa.array(positions, pa.int64())).to_pylist()
+    rows = survey.files["patches"].table().take(pa.array(positions, pa.int64())).to_pylist()
     return dict(zip(positions, rows, strict=True))
 
 
@@ -93,7 +98,8 @@ def _draw(
     reader: BankReader, survey: Survey, choice: Choice, pictures: Pictures, settings: ReportSettings
 ) -> set[Path]:
     """Have the patches drawn by workers, write their pictures, and return the files."""
-    sources = {row["source_id"]: (i, row) for i, row in enumerate(reader.sources().to_pylist()) if row["source_id"]}
+    listed = survey.files["sources"].table().to_pylist()
+    sources = {row["source_id"]: (i, row) for i, row in enumerate(listed) if row["source_id"]}
     place = work.Place(Turn(reader.storage, "none"), settings.run.source_timeout, uuid.uuid4().hex, read_only=True)
     hashes, written = dict[int, int](), set[Path]()
     ready = [row for _, row in sorted(pictures.rows.items()) if row["exposure"] is not None]
@@ -140,9 +146,9 @@ def _keep(out: Path, number: int, drawn: DrawnSource, pictures: Pictures) -> set
 
 
 def _write_texts(out: Path, page: str, found: Provenance) -> None:
+    _write(out / PAGE, page.encode())  # first: by it a folder is known as a report's, should this be killed here
     _write(out / SETTINGS_FILE, found.settings.encode())
     _write(out / COMMAND_FILE, f"#!/bin/sh\nset -e\n{found.command}\n".encode())
-    _write(out / PAGE, page.encode())
 
 
 def _write(file: Path, data: bytes) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
+from typing import Any
 
 from pipeline.report import sections
 from pipeline.report.charts import Chart
@@ -22,9 +23,10 @@ def make_page(
     name: str, survey: Survey, found: Provenance, choice: Choice, pictures: Pictures, charts: Sequence[Chart]
 ) -> str:
     """Return the page of the bank that people know by `name`."""
+    told = threshold_data(survey)
     parts = [
         ("yield", "Yield", sections.flow(survey)),
-        ("threshold", "Threshold", _threshold(survey, name)),
+        ("threshold", "Threshold", _threshold(told, name)),
         ("patches", "Patches", _sheets(pictures)),
         ("numbers", "Distributions", _charts(charts)),
         ("sources", "Sources by yield", sections.sources(survey, pictures)),
@@ -40,7 +42,7 @@ def make_page(
         links="".join(f'<a href="#{key}">{escape(title)}</a>' for key, title, _ in parts),
         bodies="".join(f'<section id="{key}"><h2>{escape(title)}</h2>{body}</section>' for key, title, body in parts),
         dialog=_asset("dialog.html"),
-        data=embed(survey, choice, pictures),
+        data=embed(survey, told, choice, pictures),
     )
 
 
@@ -58,8 +60,7 @@ def _about(survey: Survey, name: str) -> str:
     )
 
 
-def _threshold(survey: Survey, name: str) -> str:
-    told = threshold_data(survey)
+def _threshold(told: Mapping[str, Any] | None, name: str) -> str:
     if told is None:
         return "<p>Nothing was scored yet: hdrprep score does.</p>"
     note = "Counts and shares are exact: all patches stand in this page."

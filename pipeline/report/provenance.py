@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,11 +37,10 @@ class Provenance:
 
 
 def trace(reader: BankReader, survey: Survey) -> Provenance:
-    """Return the provenance of a bank."""
+    """Return the provenance of a bank, in the state that was surveyed."""
     attributes = reader.attributes
-    fingerprints = {"exported patches": reader.fingerprint()}
-    for name in ("sources", "patches"):
-        fingerprints[table_key(name)] = hashlib.sha256(reader.storage.read(table_key(name))).hexdigest()
+    fingerprints = {"exported patches": reader.fingerprint(survey.files["patches"])}
+    fingerprints |= {table_key(name): survey.files[name].digest for name in ("sources", "patches")}
     return Provenance(
         format_version=attributes["format_version"],
         seed=attributes["seed"],

@@ -13,6 +13,7 @@ from pipeline.report.provenance import COMMAND_FILE, SETTINGS_FILE, Provenance
 from pipeline.report.survey import Source, Step, Survey
 
 LISTED = 400  # sources in the table
+REJECTED = 2000  # sources in the table of these
 REASONS = 8  # of one step
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -97,15 +98,22 @@ def sources(survey: Survey, pictures: Pictures) -> str:
     more = ""
     if len(used) > LISTED:
         more = f"<p>{len(used) - LISTED:,} more sources: hdrprep status --json has them all.</p>"
-    rejected = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(source.reason)}</td></tr>'
-        for name, source, _ in named[: LISTED * 5]
-        if source.reason is not None
-    )
-    lost = _scroll("Rejected sources", f'<table class="rejected">{rejected}</table>') if rejected else ""
-    lost = f"<h3>Rejected</h3>{lost}" if lost else ""
+    lost = _rejected([(name, source.reason) for name, source, _ in named if source.reason is not None])
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     return f"{_scroll('Sources by yield', table)}{more}{lost}" if rows or lost else "<p>There is none yet.</p>"
+
+
+def _rejected(reasons: Sequence[tuple[str, str]]) -> str:
+    if not reasons:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(reason)}</td></tr>' for name, reason in reasons[:REJECTED]
+    )
+    more = ""
+    if len(reasons) > REJECTED:
+        more = f"<p>{len(reasons) - REJECTED:,} more sources: hdrprep failures lists them all.</p>"
+    table = _scroll("Rejected sources", f'<table class="rejected">{rows}</table>')
+    return f"<h3>Rejected</h3>{table}{more}"
 
 
 _HEADS = ("Source", "Kept share", "", "Kept", "Frames", "Exported", "Split", "Licence")

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline import status
 from pipeline.bank import BankReader
+from pipeline.bank.reader import TableFile
 from pipeline.config import Settings, resolve
 
 Floats = npt.NDArray[np.float64]
@@ -74,6 +75,7 @@ class Survey:
     before `score`; exported (P,); numbers: each of NUMBERS (P,), NaN where null.
     """
 
+    files: dict[str, TableFile]  # the tables that all this was counted in
     counts: status.Counts
     size: int  # bytes that the bank takes
     settings: Settings
@@ -119,8 +121,8 @@ class Survey:
 
 def survey_bank(reader: BankReader) -> Survey:
     """Read the tables of a bank. Raises BankDamaged where they cannot be read."""
-    patches = reader.patches(COLUMNS)  # before the sources: a command may be adding some
-    sources = reader.sources()
+    files = reader.table_files()
+    patches, sources = files["patches"].table(COLUMNS), files["sources"].table()
     settings = resolve([reader.attributes["config"]])
     counts = status.count(sources, patches)
     place = pc.index_in(patches["source_id"], value_set=sources["source_id"].combine_chunks())
@@ -129,6 +131,7 @@ def survey_bank(reader: BankReader) -> Survey:
     known = _integers(verdict).astype(np.int8)
     exported = np.asarray(pc.is_valid(patches["row"]))
     return Survey(
+        files=files,
         counts=counts,
         size=reader.storage.total(),
         settings=settings,

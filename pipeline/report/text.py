@@ -80,7 +80,7 @@ def _histogram(survey: Survey) -> Iterator[str]:
 def _numbers(survey: Survey) -> Iterator[str]:
     for name, quantiles in survey.spread().items():
         label = name.replace("saturated_fraction", "saturated").replace("_", " ").removesuffix(" stops")
-        yield f"  {label:<12}" + " ".join(f"{value:>8.4g}" for value in quantiles.values()).rjust(0)
+        yield f"  {label:<12}" + " ".join(f"{value:>8.4g}" for value in quantiles.values())
 
 
 def _ranked(survey: Survey) -> list[Source]:

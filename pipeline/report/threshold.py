@@ -27,17 +27,15 @@ def threshold_data(survey: Survey) -> dict[str, Any] | None:
     above. Up to EXACT patches, `scores` and `sources` hold all. Beyond, they are a sample stratified by source, and
     `above` says how many of all patches reach each multiple of 10^-`digits`.
     """
-    decided = survey.scored & survey.saturated
     if not survey.scored.any():
         return None
+    decided = survey.scored & survey.saturated
     score, source = survey.numbers["score"][decided], survey.source[decided]
     order = np.argsort(score, kind="stable")
     score, source = score[order], source[order]
     top = axis_top(score, survey.settings.score.threshold)
     digits = max(0, math.ceil(math.log10(GRID / top)))
-    edges = top * (np.arange(BARS) / BARS) ** 2
-    reach = score.size - np.searchsorted(score, edges, "left")
-    told: dict[str, Any] = {
+    return {
         "threshold": survey.settings.score.threshold,
         "smallest_share": survey.settings.score.min_saturated_fraction,
         "scored": int(survey.scored.sum()),
@@ -45,16 +43,31 @@ def threshold_data(survey: Survey) -> dict[str, Any] | None:
         "kept": survey.counts["kept"],
         "top": top,
         "digits": digits,
-        "bars": (reach - np.append(reach[1:], 0)).tolist(),
+        "bars": _bars(score, top),
         "sampled": score.size > EXACT,
+        **_scores(score, source, top, digits, survey.settings.ingest.seed),
     }
+
+
+def _bars(score: Floats, top: float) -> list[int]:
+    reach = _reaching(score, top * (np.arange(BARS) / BARS) ** 2)
+    return [int(count) for count in reach - np.append(reach[1:], 0)]
+
+
+def _scores(score: Floats, source: Indices, top: float, digits: int, seed: int) -> dict[str, str]:
+    """Return the scores (N,), which rise, and the sources they are of: all, or exact counts and a sample."""
+    told = {}
     if score.size > EXACT:
         grid = np.arange(math.ceil(top * 10**digits) + 1) / 10**digits
-        told["above"] = encode_numbers((score.size - np.searchsorted(score, grid, "left")).astype("<u4"))
-        chosen = stratified(source, EXACT, survey.settings.ingest.seed)
+        told["above"] = encode_numbers(_reaching(score, grid).astype("<u4"))
+        chosen = stratified(source, EXACT, seed)
         score, source = score[chosen], source[chosen]
-    told |= {"scores": encode_numbers(score.astype("<f8")), "sources": encode_numbers(source.astype("<i4"))}
-    return told
+    return told | {"scores": encode_numbers(score.astype("<f8")), "sources": encode_numbers(source.astype("<i4"))}
+
+
+def _reaching(score: Floats, limits: Floats) -> Indices:
+    """Return how many of N scores, which rise, reach each limit."""
+    return score.size - np.searchsorted(score, limits, "left")
 
 
 def axis_top(score: Floats, threshold: float) -> float:

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.bank import (
+    FORMAT_VERSION,
     PATCHES_SCHEMA,
     SOURCES_SCHEMA,
     BankReader,
@@ -37,8 +38,13 @@ from pipeline.bank.writer import merge_patches
 from pipeline.errors import BankDamaged, BankError, BankLocked, BankMissing, BankVersionError
 from pipeline.records import patch_id
 
-ATTRIBUTES = {"seed": 0, "config": {}, "versions": {}}
+ATTRIBUTES: dict[str, Any] = {"seed": 0, "config": {}, "versions": {}}
 SOURCES = ("a" * 64, "b" * 64)
+
+
+def described(attributes: dict[str, Any]) -> str:
+    """What zarr.json holds of a bank with these attributes."""
+    return json.dumps({"attributes": {"hdrprep": {"format_version": FORMAT_VERSION, **attributes}}})
 
 
 def patch_row(source_id: str, k: int, **more: Any) -> dict[str, Any]:
@@ -301,6 +307,8 @@ def test_unreadable_sources_are_told_apart_by_path_and_stand_last(tmp_path: Path
         ("not json", BankDamaged),
         (json.dumps({"attributes": {}}), BankDamaged),
         (json.dumps({"attributes": {"hdrprep": {"format_version": 99}}}), BankVersionError),
+        *((described(ATTRIBUTES | {name: None}), BankDamaged) for name in ATTRIBUTES),
+        *((described({n: v for n, v in ATTRIBUTES.items() if n != name}), BankDamaged) for name in ATTRIBUTES),
     ],
 )
 def test_what_is_no_bank_of_this_version_is_refused(

@@ -277,10 +277,13 @@ def test_what_is_stored_in_another_way_is_left_to_zarr(codecs: list[Any], tmp_pa
     assert isinstance(reader._pairs, PairArrays)
 
 
-def forge(bank: Storage, name: str, content: bytes) -> None:
-    """Put another content in the place of the only chunk of a shard, with checksums that hold."""
+def forge(bank: Storage, name: str, content: bytes, offset: int = 0, length: int | None = None) -> None:
+    """Put another content in the place of the only chunk of a shard, with checksums that hold.
+
+    The index says that it lies at `offset`, and is as long as it is, or `length`.
+    """
     chunk = content + crc(content)
-    index = np.array([0, len(chunk)], "<u8").tobytes()
+    index = np.array([offset, len(chunk) if length is None else length], "<u8").tobytes()
     bank.write(f"{name}/c/0/0/0/0", chunk + index + crc(index))
 
 
@@ -316,6 +319,21 @@ def test_a_chunk_that_lies_about_its_size_is_damaged(compression: str, content: 
     bank, _, _ = make(tmp_path / "bank.zarr", compression, 1, 8, 1)
     forge(bank, "hdr", content)
     assert damaged(reader_of(bank), 0)
+
+
+@pytest.mark.parametrize(
+    ("offset", "length"), [(2**63, None), (2**63 - 4, None), (2**62, None), (2**64 - 1, None), (0, 2**63), (1, 2**62)]
+)
+@pytest.mark.parametrize("place", ["a folder", "memory://far.zarr"])
+def test_a_chunk_that_lies_beyond_any_file_is_damaged(
+    place: str, offset: int, length: int | None, tmp_path: Path
+) -> None:
+    bank, hdr, _ = make(tmp_path / "bank.zarr" if place == "a folder" else place, "none", 1, 8, 1)
+    try:
+        forge(bank, "hdr", hdr.tobytes(), offset, length)
+        assert damaged(reader_of(bank), 0)
+    finally:
+        bank.remove("")
 
 
 @pytest.mark.parametrize("pieces", [1, 2])

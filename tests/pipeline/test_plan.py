@@ -261,7 +261,7 @@ def test_a_source_that_is_gone_is_told(hdr_folder: Path, hdrprep: Command, place
 
 def test_the_plan_of_no_bank_and_of_an_empty_one_agree(hdr_folder: Path, place: Path) -> None:
     settings = resolve([{"crops": {"patch_size": 64, "patches": 5}}])
-    with BankWriter.create(place / "bank.zarr", {"config": settings.stored()}):
+    with BankWriter.create(place / "bank.zarr", {"seed": 0, "config": settings.stored(), "versions": {}}):
         pass
     files = discover([hdr_folder], frozenset({".exr", ".hdr"})).files
     one, two = (plan_intake("run", bank, settings, files) for bank in (None, open_storage(place / "bank.zarr")))

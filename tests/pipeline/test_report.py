@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.bank import BankReader
+from pipeline.bank import BankReader, LocalStorage
+from pipeline.bank.files import replace_file
 from pipeline.records import FloatImage, generator
+from pipeline.report import making, sections, threshold, trace
 from pipeline.report.choice import PER_FRAME, choose
-from pipeline.report.embedding import script_json, short_names
+from pipeline.report.embedding import Pictures, embed, script_json, short_names
 from pipeline.report.likeness import NEAR, alike, differing_bits, likeness_hash
 from pipeline.report.rendering import VIEWS, develop, dynamic_range, views
-from pipeline.report.sections import histogram
+from pipeline.report.sections import REJECTED, histogram
 from pipeline.report.survey import Source, survey_bank
 from pipeline.report.threshold import EXACT, stratified, threshold_data
 from pipeline.scenes import render_scene
@@ -131,12 +136,74 @@ def test_a_report_is_a_function_of_its_bank_and_leaves_nothing_of_an_earlier_one
     assert {file.relative_to(out): file.read_bytes() for file in out.rglob("*") if file.is_file()} == first
 
 
+def test_a_report_is_of_one_state_of_a_bank_that_is_changed_meanwhile(
+    bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hdrprep: Command
+) -> None:
+    place = shutil.copytree(bank, tmp_path / "bank.zarr")
+    files = {name: place / "tables" / f"{name}.parquet" for name in ("sources", "patches")}
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files.values()]
+
+    def choose_slowly(*arguments: Any) -> Any:
+        chosen = choose(*arguments)
+        for file in files.values():
+            pq.write_table(pq.read_table(file).slice(0, 1), file)
+        return chosen
+
+    monkeypatch.setattr(making, "choose", choose_slowly)
+    result = hdrprep("report", "--bank", place, "--sheet", 2)
+    assert result.status == 0, result.err
+    page = (tmp_path / "bank-report" / "index.html").read_text()
+    assert all(digest in page for digest in digests)
+
+
+def test_what_is_counted_and_signed_is_read_once(bank: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, plain = Counter[str](), LocalStorage.read
+
+    def count(storage: LocalStorage, key: str) -> bytes:
+        read[key] += 1
+        return plain(storage, key)
+
+    monkeypatch.setattr(LocalStorage, "read", count)
+    reader = BankReader(bank)
+    trace(reader, survey_bank(reader))
+    assert {count for key, count in read.items() if key.startswith("tables/")} == {1}
+
+
+@pytest.mark.parametrize("texts", range(3))
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_report_that_is_killed_between_its_texts_is_made_by_the_same_command(
+    texts: int, moment: str, bank: Path, hdrprep: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, count = tmp_path / "report", 0
+
+    def killed(file: Path, write: Callable[[Path], object]) -> None:
+        nonlocal count
+        if file.parent == out:
+            if count == texts and moment == "before":
+                write(out / f".{file.name}.ab12_xyz")  # as it is called until it is whole
+                raise KeyboardInterrupt
+            count += 1
+        replace_file(file, write)
+        if count > texts:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(making, "replace_file", killed)
+        result = hdrprep("report", "--bank", bank, "--out", out, "--sheet", 0)
+    assert (result.status, result.err.strip()) == (130, "hdrprep: interrupted; the same command begins anew")
+    result = hdrprep("report", "--bank", bank, "--out", out, "--sheet", 0)
+    assert result.status == 0, result.err
+
+
 def test_a_folder_of_other_things_is_left_alone(bank: Path, hdrprep: Command, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<title>my home</title>")
     result = hdrprep("report", "--bank", bank, "--out", tmp_path)
     assert result.status == 2
     assert "holds other things than a report" in result.err
     assert (tmp_path / "index.html").read_text() == "<title>my home</title>"
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "settings.yaml").write_text("mine: 1")
+    assert hdrprep("report", "--bank", bank, "--out", tmp_path / "own").status == 2
     assert hdrprep("report", "--bank", tmp_path / "none.zarr").status == 2
     assert hdrprep("report", "--bank", bank, "--out", tmp_path / "index.html").status == 2
 
@@ -174,6 +241,20 @@ def test_contact_sheets_hold_what_their_names_say(bank: Path) -> None:
     assert choose(survey, 0).positions() == []
 
 
+def test_patches_without_a_score_are_nobodys_best_and_stand_on_no_ladder(bank: Path) -> None:
+    survey = survey_bank(BankReader(bank))
+    known = np.arange(survey.source.size) % 2 == 1  # as `score` leaves it when it is interrupted
+    survey.numbers["score"] = np.where(known, survey.numbers["score"], np.nan)
+    choice = choose(survey, 12)
+    assert known[choice.portraits].all()
+    assert len(choice.portraits) == 4
+    rows = table(bank, "patches").take(choice.positions()).to_pylist()
+    pictures = Pictures(rows=dict(zip(choice.positions(), rows, strict=True)))
+    ladder = [choice.positions()[number] for number in json.loads(embed(survey, None, choice, pictures))["ladder"]]
+    assert len(ladder) > 12
+    assert (np.diff(survey.numbers["score"][ladder]) >= 0).all()
+
+
 def test_no_frame_fills_a_sheet_as_long_as_there_are_others(catalogue: Path) -> None:
     survey = survey_bank(BankReader(catalogue))
     for name, sheet in choose(survey).sheets.items():
@@ -198,15 +279,29 @@ def test_the_page_counts_at_any_threshold_what_the_rule_says(which: str, request
     assert sum(told["bars"]) == told["saturated"]
     rows = table(place, "patches").select(["score", "saturated_fraction"]).to_pydict()
     for step in (0, 1, 300, 850, 1234):
-        threshold = step / 10 ** told["digits"]
-        settings = survey.settings.score.model_copy(update={"threshold": threshold})
+        limit = step / 10 ** told["digits"]
+        settings = survey.settings.score.model_copy(update={"threshold": limit})
         pairs = zip(rows["score"], rows["saturated_fraction"], strict=True)
         wanted = sum(judge(score, share, settings)[0] == "kept" for score, share in pairs)
         if told["sampled"]:
             assert numbers(told["above"], "<u4")[step] == wanted
         else:
-            assert (numbers(told["scores"], "<f8") >= threshold).sum() == wanted
+            assert (numbers(told["scores"], "<f8") >= limit).sum() == wanted
     assert len(json.dumps(told)) < 1_500_000
+
+
+def test_what_the_page_counts_with_is_computed_once(
+    bank: Path, hdrprep: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tops, plain = list[float](), threshold.axis_top
+
+    def count(*arguments: Any) -> float:
+        tops.append(plain(*arguments))
+        return tops[-1]
+
+    monkeypatch.setattr(threshold, "axis_top", count)
+    assert hdrprep("report", "--bank", bank, "--out", tmp_path / "report", "--sheet", 0).status == 0
+    assert len(tops) == 1
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=30), st.integers(30, 500))
@@ -229,6 +324,17 @@ def test_another_seed_takes_another_sample() -> None:
 
 def test_bars_are_as_high_as_their_counts() -> None:
     assert histogram([1, 0, 2]) == "M0 200V102.00H333.33V200.00H666.67V4.00H1000.00V200Z"
+
+
+def test_rejected_sources_are_listed_whatever_stands_before_them(bank: Path) -> None:
+    survey = survey_bank(BankReader(bank))
+    used = [a_source(f"/in/{i}") for i in range(REJECTED)]
+    lost = [replace(a_source(f"/in/lost {i}"), reason=f"<{i}>") for i in range(REJECTED + 3)]
+    page = sections.sources(replace(survey, sources=[*used, *lost]), Pictures())
+    assert page.count("<td>&lt;") == REJECTED
+    assert "<td>&lt;0&gt;</td>" in page
+    assert "<p>3 more sources: hdrprep failures lists them all.</p>" in page
+    assert "hdrprep failures" not in sections.sources(replace(survey, sources=[*used, *lost[:REJECTED]]), Pictures())
 
 
 # Pictures
