@@ -73,9 +73,15 @@ def _set(spec: oiio.ImageSpec, name: str, value: Any) -> None:
     if isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, int) for part in value):
         value = value[0] / value[1] if value[1] else 0.0
     if isinstance(value, tuple):
-        kind = oiio.TypeDesc(f"float[{len(value)}]" if all(isinstance(v, int | float) for v in value) else "unknown")
-        spec.attribute(name, kind, value)
-    elif isinstance(value, str | int | float):
+        if all(isinstance(part, int | float) for part in value):
+            spec.attribute(name, oiio.TypeDesc(f"float[{len(value)}]"), tuple(map(float, value)))
+    elif isinstance(value, str):  # of another encoding than UTF-8, OpenImageIO gives each byte as half a surrogate pair
+        spec.attribute(name, value.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    elif (
+        isinstance(value, int) and not -(2**31) <= value < 2**31
+    ):  # EXR has no larger ones: they would come out negative
+        spec.attribute(name, float(value))
+    elif isinstance(value, int | float):
         spec.attribute(name, value)
 
 

@@ -23,6 +23,7 @@ from model.weights import write_weights
 from pipeline.frames import probe
 from pipeline.records import FloatImage
 from tests.model.literal import published_weights
+from tests.model.test_exif import exif, jpeg_file
 from tests.model.test_pictures import photograph, write
 from tests.model.test_video import short_video
 from tests.pipeline.video_files import Spec, moving_pictures, write_video
@@ -116,6 +117,20 @@ def test_one_bad_picture_stops_no_other(tmp_path: Path, weights: Path, capsys: p
     first, second = stderr.splitlines()
     assert first.startswith(f"Error: {bad}: it cannot be read (")
     assert second == f"Error: {tmp_path / 'none.jpg'}: there is no such file"
+
+
+def test_words_in_latin_1_stop_no_other(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        write(folder / name, np.zeros((8, 8, 3), np.uint8))
+    data = exif()
+    data[0x013B] = "Jos\u00e9".encode("latin-1")
+    data.get_ifd(0x8769)[0x8832] = 3_000_000_000  # RecommendedExposureIndex, a LONG
+    jpeg_file(folder / "b.jpg", data)
+    assert run(weights, tmp_path / "out", folder) == 0
+    stdout, stderr = capsys.readouterr()
+    assert ([Path(line).name for line in stdout.splitlines()], stderr) == (["a.exr", "b.exr", "c.exr"], "")
 
 
 def test_two_inputs_of_one_name_do_not_overwrite_each_other(
