@@ -75,14 +75,12 @@ def _set(spec: oiio.ImageSpec, name: str, value: Any) -> None:
     if isinstance(value, tuple):
         if all(isinstance(part, int | float) for part in value):
             spec.attribute(name, oiio.TypeDesc(f"float[{len(value)}]"), tuple(map(float, value)))
-    elif isinstance(value, str):  # of another encoding than UTF-8, OpenImageIO gives each byte as half a surrogate pair
+    elif isinstance(value, str):  # bytes that are no UTF-8 come as surrogates, which OpenImageIO does not take back
         spec.attribute(name, value.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
-    elif (
-        isinstance(value, int) and not -(2**31) <= value < 2**31
-    ):  # EXR has no larger ones: they would come out negative
-        spec.attribute(name, float(value))
-    elif isinstance(value, int | float):
+    elif isinstance(value, int) and abs(value) < 2**31:
         spec.attribute(name, value)
+    elif isinstance(value, int | float):  # larger whole numbers too: EXR knows none without a sign
+        spec.attribute(name, float(value))
 
 
 def is_result(file: Path) -> bool:
