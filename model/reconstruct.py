@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -184,11 +185,12 @@ class Work:
         self.claims.claim(given, [self.options.out / given.place])
         if not given.file.is_file():
             raise PictureError("there is no such file")
-        count, name = count_frames(given.file), given.file.name
-        open_ones = iter([i for i in range(count) if not self._is_done(self._frame(given, i))])
-        with closing(read_frames(given.file, open_ones)) as frames:
-            for number, T in bar(frames, "frame", description=name, total=count):
-                self._finish(Photograph(T), self._frame(given, number), iter)
+        places = [self._frame(given, i) for i in range(count_frames(given.file))]
+        self.claims.claim(given, chain.from_iterable(places))  # a photograph may be called clip/clip.0001
+        open_ones = [i for i, targets in enumerate(places) if not self._is_done(targets)]
+        with closing(read_frames(given.file, iter(open_ones))) as frames:
+            for number, T in bar(frames, "frame", description=given.file.name, total=len(open_ones)):
+                self._finish(Photograph(T), places[number], iter)
 
     def _frame(self, given: Input, number: int) -> list[Path]:
         return given.targets(self.options.out, self._endings(), frame=number + 1)

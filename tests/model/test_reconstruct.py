@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -258,8 +259,15 @@ def test_a_video_becomes_a_sequence_that_the_pipeline_reads(tmp_path: Path, weig
 
 
 def test_existing_results_are_replaced_or_skipped(
-    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    totals = []
+
+    def plain(things: Iterable[object], unit: str, total: int | None = None, **_: object) -> Iterable[object]:
+        totals.extend([total] * (unit == "frame"))
+        return things
+
+    monkeypatch.setattr("model.reconstruct.bar", plain)
     photo, video = write(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8)), short_video(tmp_path / "b.mkv", count=3)
     out = tmp_path / "out"
     assert run(weights, out, photo, video) == 0
@@ -268,8 +276,25 @@ def test_existing_results_are_replaced_or_skipped(
     capsys.readouterr()
     assert run(weights, out, photo, video, "--skip-existing") == 0
     assert capsys.readouterr().out == f"{out / 'b' / 'b.0002.exr'}\n"
+    assert totals == [3, 1]  # what is to be done, or the bar of a video that goes on would never fill
     assert run(weights, out, photo) == 0
     assert read_exr(out / "a.exr").shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize("first", ["video", "photo"])
+def test_a_photograph_and_a_frame_do_not_replace_each_other(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str], first: str
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "clip").mkdir(parents=True)
+    video = short_video(folder / "clip.mkv", count=2)
+    write(folder / "clip" / "clip.0002.png", np.zeros((4, 4, 3), np.uint8))
+    write(folder / "clip" / "other.png", np.zeros((4, 4, 3), np.uint8))  # nobody's frame
+    assert run(weights, out, *([folder] if first == "photo" else [video, folder])) == 1
+    done = [Path(line).relative_to(out).as_posix() for line in capsys.readouterr().out.splitlines()]
+    frames = ["clip/clip.0001.exr", "clip/clip.0002.exr"]
+    assert done == ([*frames, "clip/other.exr"] if first == "video" else [frames[1], "clip/other.exr"])
+    assert read_exr(out / "clip" / "clip.0002.exr").shape[:2] == ((4, 4) if first == "photo" else (24, 40))
 
 
 def test_hdr_video_is_refused_and_the_rest_done(
