@@ -99,7 +99,8 @@ def _read_with_openimageio(file: Path) -> Photograph:
             return Photograph(turn(T, orientation), metadata, notices)
         _check_kind(spec)
         if _colour_space(spec) in CMYK:
-            return Photograph(turn(_read_cmyk(file, spec), orientation), metadata)
+            upright = source.format_name() == "tiff"  # as Pillow decodes TIFF, and no other format
+            return Photograph(turn(_read_cmyk(file, spec), 1 if upright else orientation), metadata)
         pixels = source.read_image("unknown")  # (H, W, C) or (H, W), in the file's type
         problem = source.geterror()
     if pixels is None or problem:  # a JPEG that was cut off gives pixels and a problem
