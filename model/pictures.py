@@ -40,6 +40,7 @@ from pipeline.transfer import srgb_to_linear
 
 STILL_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 LARGEST = {"uint8": 255.0, "uint16": 65535.0}  # code value of T = 1
+MAX_CHANNELS = 8  # colour, alpha and a few masks; each takes memory before the first three are taken out
 CMYK = {"CMYK", "YCCK"}
 DISPLAY_GAMMA = 1 / 2.2  # of a gAMA chunk that stands for sRGB, within GAMMA_TOLERANCE
 GAMMA_TOLERANCE = 0.02
@@ -114,6 +115,8 @@ def _check_kind(spec: oiio.ImageSpec) -> None:
         raise PictureError(f"it has {spec.format} samples, and an 8- or 16-bit picture is asked for")
     if _colour_space(spec).endswith("LAB"):
         raise PictureError("its colours are L*a*b*: convert it to RGB")
+    if spec.nchannels > MAX_CHANNELS:
+        raise PictureError(f"it has {spec.nchannels} channels: convert it to RGB")
     if spec.depth > 1:
         raise PictureError(f"it is a volume of {spec.depth} slices, and no picture")
 

@@ -357,6 +357,14 @@ def test_a_header_cannot_ask_for_any_memory(tmp_path: Path) -> None:
         read_ldr(file)
 
 
+def test_masks_beside_colours_are_left_and_a_cube_of_channels_is_refused(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 200), dtype=np.uint8)
+    T = read_ldr(write(tmp_path / "x.tif", pixels[..., :8], oiio__UnassociatedAlpha=1))
+    np.testing.assert_allclose(T, pixels[..., :3] / 255, atol=1e-6)
+    with pytest.raises(PictureError, match="it has 200 channels: convert it to RGB"):
+        read_ldr(write(tmp_path / "y.tif", pixels))
+
+
 def test_a_heic_or_a_cut_avif_is_one_sentence(tmp_path: Path) -> None:
     whole = save(tmp_path / "x.avif").read_bytes()
     (tmp_path / "cut.avif").write_bytes(whole[:-20])
