@@ -79,7 +79,7 @@ def read_card(file: Path) -> Card:
     try:
         card = card_from_metadata(metadata)
         Architecture.model_validate(card.architecture)
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, ValueError, RecursionError) as error:  # the last of brackets without end
         raise CheckpointError(f"{file} is for a network that this version does not know; {_FOREIGN}") from error
     return card
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from model.errors import CheckpointError
 from model.weights import is_published, load_network, read_card
@@ -25,6 +27,15 @@ def test_the_authors_checkpoint_is_recognised(tmp_path: Path, weights: Path) -> 
         assert card.stage is None
     assert not is_published(weights)
     assert not is_published(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"width":' * 200_000, "5", ""])
+@pytest.mark.parametrize("field", ["architecture", "settings"])
+def test_a_card_that_is_none_is_one_sentence(tmp_path: Path, weights: Path, field: str, text: str) -> None:
+    with safe_open(weights, framework="pt") as opened:
+        save_file(load_file(weights), tmp_path / "w", opened.metadata() | {field: text})
+    with pytest.raises(CheckpointError, match="is for a network that this version does not know"):
+        read_card(tmp_path / "w")
 
 
 def test_a_pickle_is_not_run_and_is_one_sentence(tmp_path: Path) -> None:
