@@ -9,6 +9,7 @@ From Python, `load_weights` and `reconstruct_picture` do it; docs/reconstruction
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -144,6 +145,8 @@ def reconstruct_all(options: argparse.Namespace) -> int:
     if options.masks and weights.network.architecture.masking != "feature":
         raise UsageError(f"--masks: a network of masking {weights.network.architecture.masking} has none to show")
     options.out.mkdir(parents=True, exist_ok=True)
+    if not os.access(options.out, os.W_OK | os.X_OK):  # or every picture would be made first, and then be lost
+        raise UsageError(f"--out {options.out}: nothing may be written there: name another folder")
     work = Work(options, weights, Claims(inputs))
     failed = 0
     for given in bar(inputs, "input"):

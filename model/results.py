@@ -87,8 +87,11 @@ def is_result(file: Path) -> bool:
     """Say whether a file is one of the pictures that are written beside an EXR, and no photograph."""
     if not file.name.endswith(SUFFIXES):
         return False
-    with file.open("rb") as stream:
-        head = stream.read(4096)
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(4096)
+    except OSError:
+        return False  # it is told, and stops no other, when it is its turn
     return head.startswith(PNG_MAGIC) and b"Software\0hdrprep " in head
 
 

@@ -208,6 +208,21 @@ def test_a_command_that_cannot_be(tmp_path: Path, weights: Path, capsys: pytest.
         assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_folder_that_takes_nothing_is_told_before_a_picture_is_made(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("model.reconstruct.reconstruct", never)
+    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path / "out")  # root may do anything
+    photo = write(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+    assert run(weights, tmp_path / "out", photo) == 2
+    assert capsys.readouterr().err == (
+        f"Error: --out {tmp_path / 'out'}: nothing may be written there: name another folder\n"
+    )
+
+
 def run(weights: Path, out: Path, *words: str | Path) -> int:
     return main([*map(str, words), "--weights", str(weights), "--out", str(out), "--device", "cpu"])
 

@@ -70,6 +70,11 @@ def test_results_are_known_by_name_and_by_who_wrote_them(tmp_path: Path) -> None
     assert not is_result(tmp_path / "b_preview.png")
 
 
+def test_a_file_that_cannot_be_read_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / "c_preview.png").mkdir()  # whoever tests as root may read any file
+    assert not is_result(tmp_path / "c_preview.png")
+
+
 def test_the_strip_shows_the_input_and_four_exposures() -> None:
     T = np.full((30, 200, 3), 0.5, np.float32)
     radiance = T**2
