@@ -190,15 +190,27 @@ def test_weights_that_cannot_be_used(
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_that_overflow_are_told(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tensors = load_file(weights)
-    for name in tensors:
-        tensors[name].fill_(1e30)
-    with safe_open(weights, framework="pt") as opened:
-        save_file(tensors, tmp_path / "huge", opened.metadata())
+def weights_of(value: float, like: Path, file: Path) -> Path:
+    """Weights that are all alike."""
+    with safe_open(like, framework="pt") as opened:
+        save_file({k: torch.full_like(v, value) for k, v in load_file(like).items()}, file, opened.metadata())
+    return file
+
+
+def test_an_infinite_prediction_is_the_largest_radiance(tmp_path: Path, weights: Path) -> None:
     photo = write(tmp_path / "photo.png", np.full((4, 4, 3), 255, np.uint8))
-    assert main([str(photo), "--weights", str(tmp_path / "huge"), "--out", str(tmp_path)]) in (0, 1)
-    assert "Traceback" not in capsys.readouterr().err
+    assert run(weights_of(1e30, weights, tmp_path / "huge"), tmp_path, photo) == 0
+    np.testing.assert_array_equal(read_exr(tmp_path / "photo.exr"), 65_504.0)
+
+
+def test_weights_that_make_no_numbers_are_told(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo, out = write(tmp_path / "photo.png", np.full((4, 4, 3), 100, np.uint8)), tmp_path / "out"
+    assert run(weights_of(-1e30, weights, tmp_path / "huge"), out, photo) == 1
+    sentence = f"Error: {photo}: the network made numbers that are not finite: use other weights\n"
+    assert capsys.readouterr() == ("", sentence)
+    assert list(out.iterdir()) == []
 
 
 def test_a_command_that_cannot_be(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -367,14 +379,24 @@ def test_masks_of_a_network_without_any_are_refused(tmp_path: Path, capsys: pyte
     assert "--masks: a network of masking none" in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_with_130(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def interrupted(path: Path) -> None:
+        written.append(read_exr(path).shape)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("model.reconstruct.reconstruct", interrupted)
-    photo = write(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
-    assert run(weights, tmp_path / "out", photo) == 130
-    assert list((tmp_path / "out").iterdir()) == []
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "b.exr").write_bytes(b"old")
+    monkeypatch.setattr("pipeline.bank.files._sync", interrupted)  # the file is filled, and not yet in its place
+    for name in ("a.png", "b.png"):
+        photo = write(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+        assert run(weights, out, photo) == 130
+    assert written == [(4, 4, 3), (4, 4, 3)]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {"b.exr": b"old"}
 
 
 def test_out_of_memory_says_what_helps(
