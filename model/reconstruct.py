@@ -23,7 +23,6 @@ import torch
 from tqdm import tqdm
 
 from model.card import Card
-from model.checkpoint import load_network, read_card
 from model.color import preview
 from model.command import Parser, explain, is_out_of_memory, pick_device, run_command, say
 from model.errors import CheckpointError, PictureError
@@ -35,6 +34,7 @@ from model.published import digest
 from model.results import exposure_strip, write_exr, write_png
 from model.unet import SIDE, MaskedUNet
 from model.video import count_frames, read_frames
+from model.weights import is_published, load_with_card
 from pipeline.errors import HdrprepError, UsageError
 from pipeline.records import FloatImage
 
@@ -71,14 +71,15 @@ def load_weights(file: str | Path, device: str = "auto") -> Weights:
     if not file.exists():
         raise UsageError(f"there are no weights at {file}: name a file that model.train wrote")
     where = pick_device(device)
-    card = read_card(file)
+    network, card = load_with_card(file)
     if card.stage == "inpainting":
         raise CheckpointError(
             f"{file} was trained on inpainting alone, and its output is no radiance: "
             "train stage hdr from it (--init), and name those weights"
         )
-    network = load_network(file).eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Weights(network, where, card, digest(file))
+    network = network.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sha256 = card.imported_sha256 if is_published(file) else None
+    return Weights(network, where, card, sha256 or digest(file))
 
 
 def reconstruct_picture(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import OpenImageIO as oiio
@@ -362,10 +364,17 @@ def test_weights_of_inpainting_alone_are_refused(
     assert "its output is no radiance" in stderr
 
 
-def test_the_authors_file_needs_no_further_option(tmp_path: Path) -> None:
+def test_the_authors_file_needs_no_further_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"model": published_weights(width=2)}, tmp_path / "authors.pth")
+    read, hashed = Mock(wraps=torch.load), Mock(wraps=hashlib.file_digest)
+    monkeypatch.setattr("torch.load", read)
+    monkeypatch.setattr("hashlib.file_digest", hashed)
     photo = write(tmp_path / "a.png", np.rint(photograph(20, 30) * 255).astype(np.uint8))
     assert run(tmp_path / "authors.pth", tmp_path, photo) == 0
+    assert (read.call_count, hashed.call_count) == (1, 1)  # of a file of 200 MB
+    opened = oiio.ImageInput.open(str(tmp_path / "a.exr"))
+    assert opened is not None
+    assert opened.spec().getattribute("hdrprep:weights_sha256") == digest(tmp_path / "authors.pth")
     network = load_network(tmp_path / "authors.pth")
     assert network.architecture.alpha == 0.95
     expected = reconstruct(np.rint(photograph(20, 30) * 255).astype(np.float32) / np.float32(255), network, CPU)

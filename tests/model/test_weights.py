@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from model.errors import CheckpointError
-from model.weights import is_published, load_network, read_card
+from model.weights import is_published, load_network, load_with_card, read_card
 from tests.model.literal import published_weights
 
 
@@ -22,9 +22,11 @@ def test_the_authors_checkpoint_is_recognised(tmp_path: Path, weights: Path) -> 
         assert is_published(file)
         assert load_network(file).architecture.preset == "official"
         card = read_card(file)
+        assert load_with_card(file)[1] == card
         assert card.architecture["preset"] == "official"
         assert card.imported_sha256
         assert card.stage is None
+    assert load_with_card(weights)[1] == read_card(weights)
     assert not is_published(weights)
     assert not is_published(tmp_path)
 
