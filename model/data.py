@@ -37,6 +37,7 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # mallopt(3) of glibc, malloc.h: how much may lie free before it goes back, and from what size on an array is a mapping.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 2**30
+_LARGEST_MAPPINGS = (_KEPT_BYTES, 2**25)  # older versions refuse more than 32 MiB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -238,8 +239,9 @@ def keep_freed_memory() -> None:
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
-        for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            library.mallopt(parameter, _KEPT_BYTES)
+        # Where neither is taken, the other is left alone as well: it alone would fix the size of mappings at 128 KiB.
+        if any(library.mallopt(_M_MMAP_THRESHOLD, size) for size in _LARGEST_MAPPINGS):
+            library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _prepare_worker(_worker: int) -> None:

@@ -79,9 +79,12 @@ def exif_of(file: Path) -> Image.Exif:
         warnings.simplefilter("ignore")  # about size, which has been checked, and damaged tags
         try:
             with Image.open(file) as picture:
-                return picture.getexif()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            return Image.Exif()
+                exif = picture.getexif()
+                for directory in (_EXIF_IFD, _INTEROPERABILITY_IFD):
+                    exif.get_ifd(directory)  # Pillow keeps it, and warns, if at all, now
+                return exif
+        except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError):
+            return Image.Exif()  # RuntimeError: an AVIF that Pillow cannot decode, which it does to open it
 
 
 def decode_with_pillow(content: bytes) -> Image.Image:

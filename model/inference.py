@@ -19,6 +19,7 @@ from model.tiles import Tile, choose, cut, read
 from model.unet import HALF_MAX, SIDE, MaskedUNet, compose
 from pipeline.records import FloatImage
 
+RADIANCE_BYTES = 12  # of a pixel, three float32
 Tiling = int | Literal["auto", "none"]  # side of the tiles in pixels, a multiple of 128
 
 
@@ -49,7 +50,8 @@ def side_of(tiling: Tiling, height: int, width: int, network: MaskedUNet, device
     if tiling == "none":
         return None
     if tiling == "auto":
-        return choose(height, width, network.architecture, available(device))
+        radiance = 0 if device.type == "cuda" else height * width * RADIANCE_BYTES  # not yet written to, nor taken
+        return choose(height, width, network.architecture, available(device) - radiance)
     if tiling <= 0 or tiling % SIDE:
         raise ValueError(
             f"tiles of {tiling} pixels do not give what the whole picture gives: take a multiple of {SIDE}"

@@ -8,7 +8,7 @@ video `b.mp4` the frames `OUT/b/b.0001.exr` and so on. Where several inputs woul
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,7 @@ class Claims:
     def __init__(self, inputs: Sequence[Input]) -> None:
         self._claimed = {given.file.resolve(): given.file for given in inputs}
 
-    def claim(self, given: Input, targets: Sequence[Path]) -> None:
+    def claim(self, given: Input, targets: Iterable[Path]) -> None:
         """Take these files for an input. Raises PictureError where one of them is another's, or an input itself."""
         for target in targets:
             other = self._claimed.setdefault(target.resolve(), given.file)

@@ -24,7 +24,8 @@ def needed(architecture: Architecture, pixels: int) -> int:
 def available(device: torch.device) -> int:
     """Return the bytes that may be taken on a device: free memory, or what a container's limit leaves of it."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch keeps it for itself
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
     return min(_free(), _left_by_container())
 
 

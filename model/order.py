@@ -42,7 +42,7 @@ class SamplerState:
     seed: int
     epoch: int
     position: int
-    fingerprint: str  # of the PatchIndex
+    fingerprint: str  # of the Index
 
 
 @functools.lru_cache(maxsize=2)  # a batch may span two passes

@@ -40,6 +40,7 @@ from pipeline.transfer import srgb_to_linear
 
 STILL_SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 LARGEST = {"uint8": 255.0, "uint16": 65535.0}  # code value of T = 1
+MAX_CHANNELS = 8  # colour, alpha and a few masks; each takes memory before the first three are taken out
 CMYK = {"CMYK", "YCCK"}
 DISPLAY_GAMMA = 1 / 2.2  # of a gAMA chunk that stands for sRGB, within GAMMA_TOLERANCE
 GAMMA_TOLERANCE = 0.02
@@ -99,7 +100,8 @@ def _read_with_openimageio(file: Path) -> Photograph:
             return Photograph(turn(T, orientation), metadata, notices)
         _check_kind(spec)
         if _colour_space(spec) in CMYK:
-            return Photograph(turn(_read_cmyk(file, spec), orientation), metadata)
+            upright = source.format_name() == "tiff"  # as Pillow decodes TIFF, and no other format
+            return Photograph(turn(_read_cmyk(file, spec), 1 if upright else orientation), metadata)
         pixels = source.read_image("unknown")  # (H, W, C) or (H, W), in the file's type
         problem = source.geterror()
     if pixels is None or problem:  # a JPEG that was cut off gives pixels and a problem
@@ -113,6 +115,8 @@ def _check_kind(spec: oiio.ImageSpec) -> None:
         raise PictureError(f"it has {spec.format} samples, and an 8- or 16-bit picture is asked for")
     if _colour_space(spec).endswith("LAB"):
         raise PictureError("its colours are L*a*b*: convert it to RGB")
+    if spec.nchannels > MAX_CHANNELS:
+        raise PictureError(f"it has {spec.nchannels} channels: convert it to RGB")
     if spec.depth > 1:
         raise PictureError(f"it is a volume of {spec.depth} slices, and no picture")
 

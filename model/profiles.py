@@ -77,27 +77,30 @@ def read_profile(profile: bytes, channels: int) -> Encoding | Lattice | None:
     return unless_same(Encoding((red, green, blue), matrix))
 
 
-def _tags(profile: bytes) -> dict[bytes, bytes]:
-    """Return the contents of a profile by name: a header of 128 bytes, a count, then (name, offset, size) of each."""
+def _tags(profile: bytes) -> dict[bytes, memoryview]:
+    """Return the contents of a profile by name: a header of 128 bytes, a count, then (name, offset, size) of each.
+
+    They are views of it: a damaged one may name the same bytes a hundred times.
+    """
     if len(profile) < 132 or profile[36:40] != b"acsp" or len(profile) > MAX_BYTES:
         raise ProfileError("it is damaged: it does not begin like a profile")
     count = int.from_bytes(profile[128:132], "big")
     if count > MAX_TAGS or len(profile) < 132 + 12 * count:
         raise ProfileError("it is damaged: its list of contents is cut off")
-    tags = {}
+    tags, content = {}, memoryview(profile)
     for at in range(132, 132 + 12 * count, 12):
         name, offset, size = struct.unpack_from(">4sII", profile, at)
         if offset + size > len(profile):
             raise ProfileError(f"it is truncated: {name.decode('latin-1')} lies beyond its end")
-        tags[name] = profile[offset : offset + size]
+        tags[name] = content[offset : offset + size]
     return tags
 
 
-def _matrix(tags: dict[bytes, bytes]) -> Floats:
+def _matrix(tags: dict[bytes, memoryview]) -> Floats:
     """Return the matrix from a profile's light to that of BT.709: its colorants, adapted to D50, are adapted to D65."""
     columns = []
     for name in (b"rXYZ", b"gXYZ", b"bXYZ"):
-        content = tags.get(name, b"")
+        content = tags.get(name, memoryview(b""))
         if len(content) < 20:
             raise ProfileError(f"it has no {name.decode()}")
         columns.append([value / 65536 for value in struct.unpack_from(">3i", content, 8)])
@@ -112,9 +115,9 @@ def _matrix(tags: dict[bytes, bytes]) -> Floats:
         raise ProfileError("its primaries span no colour space") from error
 
 
-def _curve(content: bytes) -> Curve:
+def _curve(content: memoryview) -> Curve:
     """Return a curve, sampled (10.6) or parametric (10.18)."""
-    kind, count = content[:4], int.from_bytes(content[8:12], "big")
+    kind, count = bytes(content[:4]), int.from_bytes(content[8:12], "big")
     if kind == b"curv" and count <= 2**16 and len(content) >= 12 + 2 * count:
         return _sampled(np.frombuffer(content, ">u2", count, 12).astype(np.float64))
     if kind == b"para" and len(content) >= 12:

@@ -9,11 +9,13 @@ From Python, `load_weights` and `reconstruct_picture` do it; docs/reconstruction
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +23,6 @@ import torch
 from tqdm import tqdm
 
 from model.card import Card
-from model.checkpoint import load_network, read_card
 from model.color import preview
 from model.command import Parser, explain, is_out_of_memory, pick_device, run_command, say
 from model.errors import CheckpointError, PictureError
@@ -33,6 +34,7 @@ from model.published import digest
 from model.results import exposure_strip, write_exr, write_png
 from model.unet import SIDE, MaskedUNet
 from model.video import count_frames, read_frames
+from model.weights import is_published, load_with_card
 from pipeline.errors import HdrprepError, UsageError
 from pipeline.records import FloatImage
 
@@ -69,14 +71,15 @@ def load_weights(file: str | Path, device: str = "auto") -> Weights:
     if not file.exists():
         raise UsageError(f"there are no weights at {file}: name a file that model.train wrote")
     where = pick_device(device)
-    card = read_card(file)
+    network, card = load_with_card(file)
     if card.stage == "inpainting":
         raise CheckpointError(
             f"{file} was trained on inpainting alone, and its output is no radiance: "
             "train stage hdr from it (--init), and name those weights"
         )
-    network = load_network(file).eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Weights(network, where, card, digest(file))
+    network = network.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sha256 = card.imported_sha256 if is_published(file) else None
+    return Weights(network, where, card, sha256 or digest(file))
 
 
 def reconstruct_picture(
@@ -143,6 +146,8 @@ def reconstruct_all(options: argparse.Namespace) -> int:
     if options.masks and weights.network.architecture.masking != "feature":
         raise UsageError(f"--masks: a network of masking {weights.network.architecture.masking} has none to show")
     options.out.mkdir(parents=True, exist_ok=True)
+    if not os.access(options.out, os.W_OK | os.X_OK):  # or every picture would be made first, and then be lost
+        raise UsageError(f"--out {options.out}: nothing may be written there: name another folder")
     work = Work(options, weights, Claims(inputs))
     failed = 0
     for given in bar(inputs, "input"):
@@ -184,11 +189,12 @@ class Work:
         self.claims.claim(given, [self.options.out / given.place])
         if not given.file.is_file():
             raise PictureError("there is no such file")
-        count, name = count_frames(given.file), given.file.name
-        open_ones = iter([i for i in range(count) if not self._is_done(self._frame(given, i))])
-        with closing(read_frames(given.file, open_ones)) as frames:
-            for number, T in bar(frames, "frame", description=name, total=count):
-                self._finish(Photograph(T), self._frame(given, number), iter)
+        places = [self._frame(given, i) for i in range(count_frames(given.file))]
+        self.claims.claim(given, chain.from_iterable(places))  # a photograph may be called clip/clip.0001
+        open_ones = [i for i, targets in enumerate(places) if not self._is_done(targets)]
+        with closing(read_frames(given.file, iter(open_ones))) as frames:
+            for number, T in bar(frames, "frame", description=given.file.name, total=len(open_ones)):
+                self._finish(Photograph(T), places[number], iter)
 
     def _frame(self, given: Input, number: int) -> list[Path]:
         return given.targets(self.options.out, self._endings(), frame=number + 1)

@@ -73,18 +73,25 @@ def _set(spec: oiio.ImageSpec, name: str, value: Any) -> None:
     if isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, int) for part in value):
         value = value[0] / value[1] if value[1] else 0.0
     if isinstance(value, tuple):
-        kind = oiio.TypeDesc(f"float[{len(value)}]" if all(isinstance(v, int | float) for v in value) else "unknown")
-        spec.attribute(name, kind, value)
-    elif isinstance(value, str | int | float):
+        if all(isinstance(part, int | float) for part in value):
+            spec.attribute(name, oiio.TypeDesc(f"float[{len(value)}]"), tuple(map(float, value)))
+    elif isinstance(value, str):  # bytes that are no UTF-8 come as surrogates, which OpenImageIO does not take back
+        spec.attribute(name, value.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    elif isinstance(value, int) and abs(value) < 2**31:
         spec.attribute(name, value)
+    elif isinstance(value, int | float):  # larger whole numbers too: EXR knows none without a sign
+        spec.attribute(name, float(value))
 
 
 def is_result(file: Path) -> bool:
     """Say whether a file is one of the pictures that are written beside an EXR, and no photograph."""
     if not file.name.endswith(SUFFIXES):
         return False
-    with file.open("rb") as stream:
-        head = stream.read(4096)
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(4096)
+    except OSError:
+        return False  # it is told, and stops no other, when it is its turn
     return head.startswith(PNG_MAGIC) and b"Software\0hdrprep " in head
 
 

@@ -41,9 +41,20 @@ def load_network(file: Path) -> MaskedUNet:
 
     Raises CheckpointError with one sentence.
     """
+    return read_published(file)[0] if is_published(file) else _load(file, read_card(file))
+
+
+def load_with_card(file: Path) -> tuple[MaskedUNet, Card]:
+    """Return what `load_network` and `read_card` do; the authors' file is read once."""
     if is_published(file):
-        return read_published(file)[0]
-    architecture = Architecture.model_validate(read_card(file).architecture)
+        network = read_published(file)[0]
+        return network, published_card(file, network)
+    card = read_card(file)
+    return _load(file, card), card
+
+
+def _load(file: Path, card: Card) -> MaskedUNet:
+    architecture = Architecture.model_validate(card.architecture)
     with torch.device("meta"):  # shapes without memory: a file that asks for a huge network is found out first
         network = MaskedUNet(architecture)
     tensors = read_tensors(file)
@@ -79,7 +90,7 @@ def read_card(file: Path) -> Card:
     try:
         card = card_from_metadata(metadata)
         Architecture.model_validate(card.architecture)
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, ValueError, RecursionError) as error:  # the last of brackets without end
         raise CheckpointError(f"{file} is for a network that this version does not know; {_FOREIGN}") from error
     return card
 

@@ -53,8 +53,18 @@ def parametric(number: int, *values: float) -> bytes:
 
 def grey_by_table() -> bytes:
     """Return a profile that works by tables: the lightness L* is the mean of red, green and blue, without colour."""
-    identity = bytes(range(256)) * 3
-    corners = [bytes([round(sum(corner) / 3 * 255), 128, 128]) for corner in np.ndindex(2, 2, 2)]
+    return _by_table([sum(corner) / 3 for corner in np.ndindex(2, 2, 2)], b"RGB ")
+
+
+def inks_by_table() -> bytes:
+    """Return a profile of CMYK: the lightness L* is 100 without black ink and 0 with it, whatever the others do."""
+    return _by_table([1.0 - black for *_, black in np.ndindex(2, 2, 2, 2)], b"CMYK")
+
+
+def _by_table(lightness: Sequence[float], space: bytes) -> bytes:
+    """Return a profile (ICC.1:2022, 10.11) of the lightness, from 0 to 1, at the corners of a space."""
+    inputs, identity = len(lightness).bit_length() - 1, bytes(range(256))
+    corners = b"".join(bytes([round(255 * light), 128, 128]) for light in lightness)
     matrix = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
-    table = b"mft1\0\0\0\0" + bytes([3, 3, 2, 0]) + matrix + identity + b"".join(corners) + identity
-    return profile({b"A2B0": table}, pcs=b"Lab ")
+    table = b"mft1\0\0\0\0" + bytes([inputs, 3, 2, 0]) + matrix + identity * inputs + corners + identity * 3
+    return profile({b"A2B0": table}, space, pcs=b"Lab ")

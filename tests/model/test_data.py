@@ -20,6 +20,7 @@ from model.data import (
     Batch,
     Sides,
     collate,
+    keep_freed_memory,
     make_loader,
     split_bank,
     start_reading,
@@ -193,6 +194,31 @@ for _ in range(20):
     del patches
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+
+
+@pytest.mark.parametrize(("most", "taken"), [(2**31, [-3, -1]), (2**25, [-3, -1]), (2**19, [])])
+def test_an_older_c_library_keeps_freed_memory_too(
+    monkeypatch: pytest.MonkeyPatch, most: int, taken: list[int]
+) -> None:
+    class Library:
+        """That of glibc: a mapping's size of more than so many bytes is refused by 0, as malloc.c does."""
+
+        def __init__(self, _name: None) -> None:
+            self.set: dict[int, int] = {}
+            libraries.append(self)
+
+        def mallopt(self, parameter: int, value: int) -> int:
+            if parameter == -3 and value > most:
+                return 0
+            self.set[parameter] = value
+            return 1
+
+    libraries: list[Library] = []
+    monkeypatch.setattr("model.data.ctypes.CDLL", Library)
+    monkeypatch.setattr("model.data.platform.libc_ver", lambda: ("glibc", "2.31"))
+    keep_freed_memory()
+    assert list(libraries[0].set) == taken
+    assert libraries[0].set.get(-3, most) >= min(most, 2**30)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps freed memory by its own rules")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 
 from model.errors import PictureError
 from model.exif import about_the_shot, decode_with_pillow, exif_of, is_about_the_shot, says_adobe_rgb, shot_by_exif
+from model.pictures import read_photograph
 
 
 def exif(color_space: int | None = None, index: str | None = None) -> Image.Exif:
@@ -71,6 +74,31 @@ def test_pillows_data_have_the_same_names(tmp_path: Path) -> None:
         "Exif:DateTimeOriginal": "2020:01:02 03:04:05",
     }
     assert dict(exif_of(tmp_path / "none")) == {}
+
+
+def test_a_damaged_tag_is_left_out_and_not_warned_of(tmp_path: Path) -> None:
+    file = jpeg_file(tmp_path / "x.jpg", exif(2))
+    content = file.read_bytes()
+    entry = struct.pack(">HHI", 0xA434, 2, len("Lens X") + 1)
+    assert entry in content
+    file.write_bytes(content.replace(entry, struct.pack(">HHI", 0xA434, 2, 10**6)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = shot_by_exif(exif_of(file))
+        assert says_adobe_rgb(file)
+    assert "Exif:LensModel" not in found
+    assert found["Exif:PhotographicSensitivity"] == 400
+
+
+def test_an_avif_that_pillow_cannot_decode_tells_nothing_of_the_shot(tmp_path: Path) -> None:
+    file = tmp_path / "x.avif"
+    Image.new("RGB", (16, 8)).save(file, exif=exif())
+    assert shot_by_exif(exif_of(file))["Make"] == "Acme"
+    file.write_bytes(file.read_bytes().replace(b"pixi\0\0\0\0\3", b"pixi\0\0\0\0\0"))  # of no channels
+    with pytest.raises(RuntimeError, match="Failed to decode"):
+        Image.open(file)
+    assert shot_by_exif(exif_of(file)) == {}
+    assert read_photograph(file).T.shape == (16, 8, 3)  # turned by a property, not by EXIF
 
 
 def test_what_pillow_cannot_decode_is_one_sentence(tmp_path: Path) -> None:

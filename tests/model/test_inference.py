@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from model.color import well_exposed_mask
 from model.errors import PictureError
-from model.inference import reconstruct
+from model.inference import reconstruct, side_of
+from model.memory import SHARE, needed
 from model.published import source_of
 from model.unet import Architecture, MaskedUNet
 from pipeline.records import FloatImage
@@ -101,6 +102,25 @@ def test_automatic_tiles_follow_the_memory(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr("model.inference.available", lambda _, free=free: free)
         reconstruct(T, network, CPU, "auto", count)  # type: ignore[arg-type]
     assert seen == [1, 12]
+
+
+def test_a_hundred_megapixels_fit_into_24_gb(monkeypatch: pytest.MonkeyPatch) -> None:
+    height, width = 8660, 11547
+    with torch.device("meta"):
+        network = MaskedUNet(Architecture())
+    free = int(24e9 - 0.7e9) - 12 * height * width  # after the program and T, before radiance
+    monkeypatch.setattr("model.inference.available", lambda _: free)
+    assert side_of("auto", height, width, network, CPU) == 3968  # docs/reconstruction.md
+
+
+def test_the_result_counts_among_what_is_to_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = network_of(width=1)
+    height, width = 128 * 20, 128 * 30
+    whole = needed(network.architecture, height * width) / SHARE + 1
+    for result, side in ((12 * height * width, None), (0, 128 * 15)):
+        monkeypatch.setattr("model.inference.available", lambda _, result=result: int(whole + result))
+        assert side_of("auto", height, width, network, CPU) == side
+        assert side_of("auto", height, width, network, torch.device("cuda")) is None  # where no result lies
 
 
 def test_numbers_that_are_none_are_told() -> None:

@@ -48,6 +48,12 @@ def test_some_memory_is_available() -> None:
     assert 10**7 < available(torch.device("cpu")) < 2**50
 
 
+def test_what_torch_keeps_on_a_gpu_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"mem_get_info": (1000, 5000), "memory_reserved": 700, "memory_allocated": 300}.items():
+        monkeypatch.setattr(f"torch.cuda.{name}", lambda _, value=value: value)
+    assert available(torch.device("cuda")) == 1000 + 700 - 300
+
+
 def test_the_limit_of_a_container_counts_without_its_caches(tmp_path: Path) -> None:
     assert _left_by_container(tmp_path) > 2**50
     (tmp_path / "memory.max").write_text("max\n")

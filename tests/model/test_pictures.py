@@ -333,6 +333,20 @@ def test_inks_and_lab_are_refused(tmp_path: Path, name: str, mode: str, sentence
         read_ldr(save(tmp_path / name, mode))
 
 
+@pytest.mark.parametrize("orientation", [1, 2, 6, 7])
+@pytest.mark.parametrize("name", ["x.jpg", "x.tif"])
+def test_inks_with_a_profile_are_turned_once(tmp_path: Path, name: str, orientation: int) -> None:
+    inks = np.zeros((16, 48, 4), np.uint8)
+    inks[:, 16:, 3] = 128
+    inks[8:, 16:, 3] = 255
+    data, options = Image.Exif(), {"quality": 100} if name == "x.jpg" else {"compression": "tiff_lzw"}
+    data[0x0112] = orientation
+    Image.fromarray(inks, "CMYK").save(tmp_path / name, exif=data, icc_profile=icc.inks_by_table(), **options)
+    dark = 1.055 * ((100 * 127 / 255 + 16) / 116) ** (3 / 2.4) - 0.055  # of L* 49.8, by CIE 1976 and sRGB
+    expected = np.choose(inks[..., 3:] // 127, [1.0, dark, 0.0]).astype(np.float32).repeat(3, axis=2)
+    np.testing.assert_allclose(read_ldr(tmp_path / name), turn(expected, orientation), atol=0.03)
+
+
 def test_a_header_cannot_ask_for_any_memory(tmp_path: Path) -> None:
     file = write_png(tmp_path / "x.png", samples(3, np.uint8))
     content = bytearray(file.read_bytes())
@@ -341,6 +355,14 @@ def test_a_header_cannot_ask_for_any_memory(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(PictureError, match=r"60000x60000 pixels|cannot be read"):
         read_ldr(file)
+
+
+def test_masks_beside_colours_are_left_and_a_cube_of_channels_is_refused(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 200), dtype=np.uint8)
+    T = read_ldr(write(tmp_path / "x.tif", pixels[..., :8], oiio__UnassociatedAlpha=1))
+    np.testing.assert_allclose(T, pixels[..., :3] / 255, atol=1e-6)
+    with pytest.raises(PictureError, match="it has 200 channels: convert it to RGB"):
+        read_ldr(write(tmp_path / "y.tif", pixels))
 
 
 def test_a_heic_or_a_cut_avif_is_one_sentence(tmp_path: Path) -> None:

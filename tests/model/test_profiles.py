@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
 from model.encoding import srgb_from_linear
-from model.profiles import ProfileError, cmyk_to_rgb, read_profile
+from model.profiles import MAX_TAGS, ProfileError, cmyk_to_rgb, read_profile
 from pipeline.records import ByteImage, FloatImage
 from pipeline.transfer import srgb_to_linear
 from tests.model import icc
@@ -138,6 +140,19 @@ def test_a_damaged_profile_gives_a_sentence_or_numbers_in_range(seed: int) -> No
     T = T if meant is None else meant.convert(T)
     assert np.isfinite(T).all()
     assert 0 <= T.min() <= T.max() <= 1
+
+
+def test_contents_that_overlap_are_not_copied() -> None:
+    start, size = 132 + 12 * MAX_TAGS, 2**20
+    table = b"".join(struct.pack(">4sII", b"%04d" % i, start, size) for i in range(MAX_TAGS))
+    header = bytes(16) + b"RGB " + bytes(16) + b"acsp" + bytes(88)
+    content = header + struct.pack(">I", MAX_TAGS) + table + bytes(size)
+    tracemalloc.start()
+    with pytest.raises(ProfileError, match="it has no rTRC"):
+        read_profile(content, 3)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < size  # less than one of the hundred
 
 
 def test_ink_without_a_usable_profile_is_told() -> None:

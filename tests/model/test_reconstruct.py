@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import OpenImageIO as oiio
@@ -23,6 +26,7 @@ from model.weights import write_weights
 from pipeline.frames import probe
 from pipeline.records import FloatImage
 from tests.model.literal import published_weights
+from tests.model.test_exif import exif, jpeg_file
 from tests.model.test_pictures import photograph, write
 from tests.model.test_video import short_video
 from tests.pipeline.video_files import Spec, moving_pictures, write_video
@@ -118,6 +122,20 @@ def test_one_bad_picture_stops_no_other(tmp_path: Path, weights: Path, capsys: p
     assert second == f"Error: {tmp_path / 'none.jpg'}: there is no such file"
 
 
+def test_words_in_latin_1_stop_no_other(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        write(folder / name, np.zeros((8, 8, 3), np.uint8))
+    data = exif()
+    data[0x013B] = "Jos\u00e9".encode("latin-1")
+    data.get_ifd(0x8769)[0x8832] = 3_000_000_000  # RecommendedExposureIndex, a LONG
+    jpeg_file(folder / "b.jpg", data)
+    assert run(weights, tmp_path / "out", folder) == 0
+    stdout, stderr = capsys.readouterr()
+    assert ([Path(line).name for line in stdout.splitlines()], stderr) == (["a.exr", "b.exr", "c.exr"], "")
+
+
 def test_two_inputs_of_one_name_do_not_overwrite_each_other(
     tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,15 +192,27 @@ def test_weights_that_cannot_be_used(
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_that_overflow_are_told(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tensors = load_file(weights)
-    for name in tensors:
-        tensors[name].fill_(1e30)
-    with safe_open(weights, framework="pt") as opened:
-        save_file(tensors, tmp_path / "huge", opened.metadata())
+def weights_of(value: float, like: Path, file: Path) -> Path:
+    """Weights that are all alike."""
+    with safe_open(like, framework="pt") as opened:
+        save_file({k: torch.full_like(v, value) for k, v in load_file(like).items()}, file, opened.metadata())
+    return file
+
+
+def test_an_infinite_prediction_is_the_largest_radiance(tmp_path: Path, weights: Path) -> None:
     photo = write(tmp_path / "photo.png", np.full((4, 4, 3), 255, np.uint8))
-    assert main([str(photo), "--weights", str(tmp_path / "huge"), "--out", str(tmp_path)]) in (0, 1)
-    assert "Traceback" not in capsys.readouterr().err
+    assert run(weights_of(1e30, weights, tmp_path / "huge"), tmp_path, photo) == 0
+    np.testing.assert_array_equal(read_exr(tmp_path / "photo.exr"), 65_504.0)
+
+
+def test_weights_that_make_no_numbers_are_told(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo, out = write(tmp_path / "photo.png", np.full((4, 4, 3), 100, np.uint8)), tmp_path / "out"
+    assert run(weights_of(-1e30, weights, tmp_path / "huge"), out, photo) == 1
+    sentence = f"Error: {photo}: the network made numbers that are not finite: use other weights\n"
+    assert capsys.readouterr() == ("", sentence)
+    assert list(out.iterdir()) == []
 
 
 def test_a_command_that_cannot_be(tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,6 +220,21 @@ def test_a_command_that_cannot_be(tmp_path: Path, weights: Path, capsys: pytest.
     for command in ([], ["x.png"], [str(tmp_path / "empty"), "--weights", str(weights), "--out", str(tmp_path)]):
         assert main(command) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_folder_that_takes_nothing_is_told_before_a_picture_is_made(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("model.reconstruct.reconstruct", never)
+    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path / "out")  # root may do anything
+    photo = write(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+    assert run(weights, tmp_path / "out", photo) == 2
+    assert capsys.readouterr().err == (
+        f"Error: --out {tmp_path / 'out'}: nothing may be written there: name another folder\n"
+    )
 
 
 def run(weights: Path, out: Path, *words: str | Path) -> int:
@@ -243,8 +288,15 @@ def test_a_video_becomes_a_sequence_that_the_pipeline_reads(tmp_path: Path, weig
 
 
 def test_existing_results_are_replaced_or_skipped(
-    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    totals = []
+
+    def plain(things: Iterable[object], unit: str, total: int | None = None, **_: object) -> Iterable[object]:
+        totals.extend([total] * (unit == "frame"))
+        return things
+
+    monkeypatch.setattr("model.reconstruct.bar", plain)
     photo, video = write(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8)), short_video(tmp_path / "b.mkv", count=3)
     out = tmp_path / "out"
     assert run(weights, out, photo, video) == 0
@@ -253,8 +305,25 @@ def test_existing_results_are_replaced_or_skipped(
     capsys.readouterr()
     assert run(weights, out, photo, video, "--skip-existing") == 0
     assert capsys.readouterr().out == f"{out / 'b' / 'b.0002.exr'}\n"
+    assert totals == [3, 1]  # what is to be done, or the bar of a video that goes on would never fill
     assert run(weights, out, photo) == 0
     assert read_exr(out / "a.exr").shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize("first", ["video", "photo"])
+def test_a_photograph_and_a_frame_do_not_replace_each_other(
+    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str], first: str
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "clip").mkdir(parents=True)
+    video = short_video(folder / "clip.mkv", count=2)
+    write(folder / "clip" / "clip.0002.png", np.zeros((4, 4, 3), np.uint8))
+    write(folder / "clip" / "other.png", np.zeros((4, 4, 3), np.uint8))  # nobody's frame
+    assert run(weights, out, *([folder] if first == "photo" else [video, folder])) == 1
+    done = [Path(line).relative_to(out).as_posix() for line in capsys.readouterr().out.splitlines()]
+    frames = ["clip/clip.0001.exr", "clip/clip.0002.exr"]
+    assert done == ([*frames, "clip/other.exr"] if first == "video" else [frames[1], "clip/other.exr"])
+    assert read_exr(out / "clip" / "clip.0002.exr").shape[:2] == ((4, 4) if first == "photo" else (24, 40))
 
 
 def test_hdr_video_is_refused_and_the_rest_done(
@@ -295,10 +364,17 @@ def test_weights_of_inpainting_alone_are_refused(
     assert "its output is no radiance" in stderr
 
 
-def test_the_authors_file_needs_no_further_option(tmp_path: Path) -> None:
+def test_the_authors_file_needs_no_further_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"model": published_weights(width=2)}, tmp_path / "authors.pth")
+    read, hashed = Mock(wraps=torch.load), Mock(wraps=hashlib.file_digest)
+    monkeypatch.setattr("torch.load", read)
+    monkeypatch.setattr("hashlib.file_digest", hashed)
     photo = write(tmp_path / "a.png", np.rint(photograph(20, 30) * 255).astype(np.uint8))
     assert run(tmp_path / "authors.pth", tmp_path, photo) == 0
+    assert (read.call_count, hashed.call_count) == (1, 1)  # of a file of 200 MB
+    opened = oiio.ImageInput.open(str(tmp_path / "a.exr"))
+    assert opened is not None
+    assert opened.spec().getattribute("hdrprep:weights_sha256") == digest(tmp_path / "authors.pth")
     network = load_network(tmp_path / "authors.pth")
     assert network.architecture.alpha == 0.95
     expected = reconstruct(np.rint(photograph(20, 30) * 255).astype(np.float32) / np.float32(255), network, CPU)
@@ -312,14 +388,24 @@ def test_masks_of_a_network_without_any_are_refused(tmp_path: Path, capsys: pyte
     assert "--masks: a network of masking none" in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_with_130(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
+def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def interrupted(path: Path) -> None:
+        written.append(read_exr(path).shape)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("model.reconstruct.reconstruct", interrupted)
-    photo = write(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
-    assert run(weights, tmp_path / "out", photo) == 130
-    assert list((tmp_path / "out").iterdir()) == []
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "b.exr").write_bytes(b"old")
+    monkeypatch.setattr("pipeline.bank.files._sync", interrupted)  # the file is filled, and not yet in its place
+    for name in ("a.png", "b.png"):
+        photo = write(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
+        assert run(weights, out, photo) == 130
+    assert written == [(4, 4, 3), (4, 4, 3)]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {"b.exr": b"old"}
 
 
 def test_out_of_memory_says_what_helps(

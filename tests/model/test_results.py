@@ -38,6 +38,24 @@ def test_an_exr_keeps_numbers_colours_and_the_shot(tmp_path: Path) -> None:
     assert read_frame(file).facts.primaries == "bt709"  # the pipeline takes it as a source
 
 
+def test_words_and_numbers_of_old_cameras_are_written(tmp_path: Path) -> None:
+    numbers = {
+        "Exif:A": 2**32 - 1,
+        "Exif:B": -(2**31),
+        "Exif:C": 2**31 - 1,
+        "Exif:D": 2**64 - 1,
+        "GPS:E": (1, 2**40, 3),
+    }
+    words = {"Artist": "Jos\udce9", "Copyright": "Jos\u00e9"}  # Latin-1 as OpenImageIO gives it, and UTF-8
+    write_exr(tmp_path / "x.exr", photograph(3, 3), numbers | words)
+    opened = oiio.ImageInput.open(str(tmp_path / "x.exr"))
+    assert opened is not None
+    found = {name: opened.spec().getattribute(name) for name in numbers | words}
+    assert {name: found[name] for name in words} == {"Artist": "Jos\ufffd", "Copyright": "Jos\u00e9"}
+    for name, value in numbers.items():
+        assert found[name] == pytest.approx(value, rel=1e-6)
+
+
 def test_an_unknown_date_is_not_made_up(tmp_path: Path) -> None:
     write_exr(tmp_path / "x.exr", photograph(3, 3), {})
     with OpenEXR.File(str(tmp_path / "x.exr")) as opened:
@@ -50,6 +68,11 @@ def test_results_are_known_by_name_and_by_who_wrote_them(tmp_path: Path) -> None
         assert is_result(tmp_path / name) is known
     Image.new("RGB", (2, 2)).save(tmp_path / "b_preview.png")
     assert not is_result(tmp_path / "b_preview.png")
+
+
+def test_a_file_that_cannot_be_read_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / "c_preview.png").mkdir()  # whoever tests as root may read any file
+    assert not is_result(tmp_path / "c_preview.png")
 
 
 def test_the_strip_shows_the_input_and_four_exposures() -> None:

@@ -56,13 +56,6 @@ def test_the_chosen_tiles_fit_and_the_whole_is_preferred(height: int, width: int
         assert needed(architecture, most) <= SHARE * free
 
 
-def test_a_hundred_megapixels_fit_into_24_gb() -> None:
-    taken_by_the_picture = 3e9  # T and radiance
-    side = choose(8660, 11547, Architecture(), int(24e9 - taken_by_the_picture))
-    assert side is not None
-    assert side >= 2048
-
-
 @pytest.mark.parametrize("free", [0, 10])
 def test_no_memory_at_all_means_the_smallest_tiles(free: int) -> None:
     assert choose(300, 300, Architecture(), free) == 128
