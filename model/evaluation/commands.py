@@ -201,7 +201,8 @@ def _evaluate(options: argparse.Namespace, methods: Sequence[Method]) -> Results
     results = Results.of(testset, methods, scores)
     if not results.common:
         raise EvaluationError("there is no picture for which every method has a result: nothing can be compared")
-    add_to_viewer(options.out, results, reference_previews(options.testset, options.out, testset.pictures))
+    measured = [p for p in testset.pictures if any(results.has(method, p) for method in methods)]  # whole, therefore
+    add_to_viewer(options.out, results, reference_previews(options.testset, options.out, measured))
     return results
 
 
