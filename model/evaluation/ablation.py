@@ -120,7 +120,7 @@ def bright_exposure(truth: FloatImage) -> float:
     return 1.0 / max(float(np.quantile(luminance, BRIGHT)), 1e-4)
 
 
-def make_ablation(jobs: Sequence[CropJob], out: Path, workers: int) -> AblationSection:
+def make_ablation(jobs: Sequence[CropJob], testset: TestSet, out: Path, workers: int) -> AblationSection:
     """Cut all rows and draw them as one panel, OUT/ablation.png. A method without a result is an error."""
     done = {
         cut.crop.picture + str((cut.crop.x, cut.crop.y, cut.crop.side)): cut for cut in run_jobs(cut_row, jobs, workers)
@@ -133,4 +133,5 @@ def make_ablation(jobs: Sequence[CropJob], out: Path, workers: int) -> AblationS
         "Crops are chosen for what methods do where saturated and well-exposed pixels meet; they are no average.",
     ]
     title = "Figs. 10 to 12: ablations side by side"
-    return AblationSection(title=title, panel="ablation.png", crops=[cut.crop for cut in cuts], notes=notes)
+    crops = [cut.crop for cut in cuts]
+    return AblationSection(testset=testset.fingerprint(), title=title, panel="ablation.png", crops=crops, notes=notes)

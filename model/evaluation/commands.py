@@ -165,7 +165,7 @@ def run_ablation(options: argparse.Namespace) -> int:
     testset, methods = TestSet.load(options.testset), _methods(options, input_only=True)
     windows = parse_windows(options.crop, testset, options.side, options.crops)
     rest = (tuple(methods), options.testset, options.out, options.align, _device(options), options.stops)
-    section = make_ablation([CropJob(window, *rest) for window in windows], options.out, options.workers)
+    section = make_ablation([CropJob(window, *rest) for window in windows], testset, options.out, options.workers)
     save(options.out, "ablation.json", section)
     return _finish(options, [options.out / section.panel], None)
 

@@ -35,9 +35,9 @@ CAPTION = ("mse_gamma", "pu21_psnr", "hdr_vdp_2")  # under each picture; the tab
 
 
 def write_page(out: Path, testset: TestSet) -> Path:
-    """Write OUT/index.html of all that commands left in OUT, and return it."""
-    viewer = load_viewer(out, testset.fingerprint())
-    text = make_page(load_sections(out), viewer, testset, out)
+    """Write OUT/index.html of all that commands on this test set left in OUT, and return it."""
+    fingerprint = testset.fingerprint()
+    text = make_page(load_sections(out, fingerprint), load_viewer(out, fingerprint), testset, out)
     file = out / "index.html"
     replace_file(file, lambda beside: beside.write_text(text, encoding="utf-8"))
     return file

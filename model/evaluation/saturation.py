@@ -75,6 +75,7 @@ def make_figure(results: Results, settings: MetricSettings, out: Path, edges: Se
         drawn = draw_saturation(lines, points, label(metric), logarithmic=lower_is_better(metric))
         replace_file(out / charts[metric], lambda beside, drawn=drawn: beside.write_text(drawn, encoding="utf-8"))  # type: ignore[misc]
     return FigureSection(
+        testset=results.testset.fingerprint(),
         title="Fig. 8: quality against the saturated share",
         charts=charts,
         bins=[(low, high, len(part)) for low, high, part in bins],

@@ -64,6 +64,7 @@ def make_table(name: TableName, results: Results, settings: MetricSettings, vers
         rows.append(Row(method=method.name, facts=dict(method.facts), cells=cells, missing=lost))
     return TableSection(
         name=name,
+        testset=results.testset.fingerprint(),
         title=TITLES[name],
         versus=against.name if against else "",
         metrics=results.metrics,

@@ -237,6 +237,25 @@ def test_an_old_result_does_not_stand_for_one_that_failed(tmp_path: Path, testse
     assert all("Theirs" in shown["previews"] for shown in by_name.values())
 
 
+def test_the_page_shows_one_test_set(tmp_path: Path, testset: Path) -> None:
+    """Another test set, half of the first one, uses the same folder: what is not of it waits for its own page."""
+    half, out = tmp_path / "half", tmp_path / "out"
+    shutil.copytree(testset, half)
+    found = TestSet.load(half)
+    found.model_copy(update={"pictures": found.pictures[:2]}).save(half)
+
+    def shown() -> list[str]:
+        return re.findall(r'<section id="(\w+)">', (out / "index.html").read_text())
+
+    assert run("table1", testset, out, "--no-crf") == 0
+    assert run("fig8", testset, out, "--no-crf") == 0
+    assert shown() == ["table1", "fig8", "viewer"]
+    assert run("ablation", half, out, "--side", 32, "--crops", 1) == 0
+    assert shown() == ["ablation"]
+    assert run("fig8", testset, out, "--no-crf") == 0
+    assert shown() == ["table1", "fig8", "viewer"]
+
+
 @pytest.mark.parametrize(
     ("command", "more", "sentence"),
     [
