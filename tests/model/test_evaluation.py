@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -198,62 +197,6 @@ def test_a_changed_test_set_is_not_measured(tmp_path: Path, testset: Path, capsy
     told = capsys.readouterr().err
     assert "is missing or was changed; repeat python -m model.evaluate testset" in told
     assert "nothing can be compared" in told
-
-
-def test_one_damaged_picture_costs_its_own_numbers_alone(
-    tmp_path: Path, testset: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    copy, out = tmp_path / "testset", tmp_path / "out"
-    shutil.copytree(testset, copy)
-    first, *rest = TestSet.load(copy).pictures
-    (copy / f"{first.name}.exr").write_bytes(b"damaged")
-    assert run("table1", copy, out, "--no-crf") == 1
-    assert f"Error: Input on {first.name}: {copy / first.name}.exr is missing or was changed" in capsys.readouterr().err
-    assert {row["pictures"] for row in rows(out / "table1.csv")} == {"3"}
-    assert [shown["name"] for shown in shown_in(out)] == [picture.name for picture in rest]
-    assert (out / "index.html").exists()
-
-
-def shown_in(out: Path) -> list[dict[str, Any]]:
-    """The pictures of the viewer."""
-    pictures: list[dict[str, Any]] = json.loads((out / "viewer.json").read_text())["pictures"]
-    return pictures
-
-
-def test_an_old_result_does_not_stand_for_one_that_failed(tmp_path: Path, testset: Path) -> None:
-    """Another method's file is lost between two commands: its picture stays, with what the others have."""
-    results, out = tmp_path / "theirs", tmp_path / "out"
-    results.mkdir()
-    for picture in TestSet.load(testset).pictures:
-        write_half(results / f"{picture.name}.exr", read_pair(testset, picture)[1])
-    theirs = ("--no-crf", "--method", f"Theirs={results}")
-    assert run("table1", testset, out, *theirs) == 0
-    (results / f"{picture.name}.exr").unlink()
-    assert run("table2", testset, out, *theirs) == 1
-    by_name = {shown["name"]: shown for shown in shown_in(out)}
-    assert len(by_name) == 4
-    lost = by_name.pop(picture.name)
-    assert lost["previews"].keys() == lost["numbers"].keys() == {"Input", "Landis 2002"}
-    assert all("Theirs" in shown["previews"] for shown in by_name.values())
-
-
-def test_the_page_shows_one_test_set(tmp_path: Path, testset: Path) -> None:
-    """Another test set, half of the first one, uses the same folder: what is not of it waits for its own page."""
-    half, out = tmp_path / "half", tmp_path / "out"
-    shutil.copytree(testset, half)
-    found = TestSet.load(half)
-    found.model_copy(update={"pictures": found.pictures[:2]}).save(half)
-
-    def shown() -> list[str]:
-        return re.findall(r'<section id="(\w+)">', (out / "index.html").read_text())
-
-    assert run("table1", testset, out, "--no-crf") == 0
-    assert run("fig8", testset, out, "--no-crf") == 0
-    assert shown() == ["table1", "fig8", "viewer"]
-    assert run("ablation", half, out, "--side", 32, "--crops", 1) == 0
-    assert shown() == ["ablation"]
-    assert run("fig8", testset, out, "--no-crf") == 0
-    assert shown() == ["table1", "fig8", "viewer"]
 
 
 @pytest.mark.parametrize(
