@@ -169,6 +169,11 @@ def test_a_video_gives_one_frame_and_a_group_is_one_scene(tmp_path: Path, hdr_fo
         (["--bank", "{old}"], 1, "does not say which sources are held out"),
         (["--folder", "{empty}", "--count", "0"], 2, "is not a whole number above 0"),
         (["--folder", "{empty}", "--saturated", "20,5"], 2, "are not rising percentages"),
+        (
+            ["--folder", "{hdr}", "--count", "4", "--saturated", "5,5.02"],
+            2,
+            "name shares that differ by 0.1 percent or more",
+        ),
         (["--folder", "{empty}", "--bank", "x"], 2, "not allowed with"),
     ],
 )
@@ -187,6 +192,7 @@ def test_a_test_set_that_cannot_be(
     bank_of(places["old"], hdr_folder, split=None)
     places["train"] /= "bank.zarr"
     places["old"] /= "bank.zarr"
+    places["hdr"] = hdr_folder
     filled = [a.format(**{k: str(v) for k, v in places.items()}) for a in arguments]
     assert make(*filled, "--out", tmp_path / "out") == status
     stdout, stderr = capsys.readouterr()
