@@ -174,6 +174,8 @@ def demo(directory: Path, workers: int | None, verbose: bool, log_json: bool) ->
         click.echo(line)
 
 
+_ANEW = {"inspect", "report", "status", "verify"}  # commands that keep nothing to go on from
+
 for command in (status, report, verify, compact, merge):
     commands.add_command(command)
 
@@ -186,7 +188,9 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("hdrprep: interrupted; the same command resumes", err=True)
+        words = sys.argv[1:] if arguments is None else arguments
+        how = "begins anew" if _ANEW & {*words[:1]} else "resumes"
+        click.echo(f"hdrprep: interrupted; the same command {how}", err=True)
         sys.exit(130)
     except HdrprepError as error:
         click.echo(f"hdrprep: error: {error}", err=True)

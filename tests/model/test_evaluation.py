@@ -158,7 +158,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path, testset: Path, weight
     process.send_signal(signal.SIGINT)  # to it alone: its workers are its own to end
     _, stderr = process.communicate(timeout=60)
     assert done
-    assert process.returncode in (130, 0), stderr  # 0: it was done already
+    assert process.returncode == 130 or len(done) == 12, stderr  # or it was done already
     assert "Traceback" not in stderr
     assert _ends(process.pid)
     kept = {file: file.stat().st_mtime_ns for file in out.glob("results/*/*.json")}
