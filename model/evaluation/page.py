@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
-from model.evaluation.labels import CORRECTED, digits, label, lower_is_better
+from model.evaluation.labels import REFERENCE_LABEL, digits, label, lower_is_better
 from model.evaluation.previews import SLOPE, STOPS
 from model.evaluation.scoring import PREVIEW_SIDE
 from model.evaluation.sections import (
@@ -28,9 +28,9 @@ from model.evaluation.sections import (
 )
 from model.evaluation.tables import show
 from model.evaluation.testset import TestSet
+from model.metrics import CORRECTED
 from pipeline.bank.files import replace_file
 
-REFERENCE_LABEL = "Ground truth"
 CAPTION = ("mse_gamma", "pu21_psnr", "hdr_vdp_2")  # under each picture; the tables have all
 
 
