@@ -30,6 +30,7 @@ from model.evaluation.tables import show
 from model.evaluation.testset import TestSet
 from model.metrics import CORRECTED
 from pipeline.bank.files import replace_file
+from pipeline.figures import own_ids
 
 CAPTION = ("mse_gamma", "pu21_psnr", "hdr_vdp_2")  # under each picture; the tables have all
 
@@ -160,16 +161,9 @@ def _figure_section(figure: FigureSection, out: Path) -> str:
     for metric, name in figure.charts.items():
         drawn = (out / name).read_text(encoding="utf-8") if (out / name).is_file() else ""
         named = drawn.replace("<svg", f'<svg role="img" aria-label="{escape(label(metric))} by saturated share"', 1)
-        # The ids of one chart are not those of another, or the marks of the first would be drawn in all.
-        charts.append(f"<figure>{_own_ids(named, metric)}</figure>")
+        charts.append(f"<figure>{own_ids(named, metric)}</figure>")
     text = "Marks are means over pictures of like share, with 95 % intervals; dots are single pictures."
     return f'<p>{text}</p><div class="charts">{"".join(charts)}</div>{_notes(figure.notes)}'
-
-
-def _own_ids(svg: str, prefix: str) -> str:
-    for before in ('id="', 'href="#', "url(#"):
-        svg = svg.replace(before, f"{before}{prefix}-")
-    return svg
 
 
 def _ablation_section(section: AblationSection) -> str:
