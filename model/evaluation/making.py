@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from model.errors import EvaluationError
 from model.evaluation.candidates import Candidate, read, readable
 from model.evaluation.parallel import run_jobs
-from model.evaluation.testset import CameraNumbers, Picture, Rejected, TestSet, check_digest, hdr_file, ldr_file, sha256
+from model.evaluation.testset import Picture, Rejected, TestSet, check_digest, hdr_file, ldr_file, sha256
 from model.evaluation.writing import HALF_MAX, write_half, write_png
 from pipeline import errors
 from pipeline.bank.files import replace_file
@@ -147,7 +147,7 @@ def take_anew(order: Order) -> Picture:
         scene=candidate.scene,
         height=height,
         width=width,
-        camera=CameraNumbers(**asdict(camera)),
+        camera=camera,
         saturated_pixels=float((truth >= 1.0).any(axis=2).mean()),
         saturated_values=float((truth >= 1.0).mean()),
         brightest=float(truth.max()),

@@ -17,10 +17,11 @@ from model.evaluation.results import Results
 from model.evaluation.saturation import bins_of, make_figure
 from model.evaluation.scoring import MetricSettings, Score
 from model.evaluation.tables import make_table, to_csv, to_markdown
-from model.evaluation.testset import CameraNumbers, Picture, TestSet
+from model.evaluation.testset import Picture, TestSet
 from pipeline.errors import UsageError
+from pipeline.records import Camera
 
-CAMERA = CameraNumbers(
+CAMERA = Camera(
     **dict.fromkeys(("clip_fraction", "exposure", "noise_sigma", "hue_shift", "saturation_shift"), 0.5),
     **dict.fromkeys(("curve_n", "curve_sigma"), 0.5),
     jpeg_quality=90,
