@@ -25,8 +25,9 @@ import pyarrow.compute as pc
 
 from pipeline import cli, driver, opening
 from pipeline.bank import BankReader
-from pipeline.config import RunSettings
+from pipeline.config import RunSettings, Settings
 from pipeline.errors import BankMissing
+from pipeline.sample import compile_loops
 from pipeline.scenes import render_scene, write_exr
 from pipeline.work import single_threaded
 from pipeline.workers import Task
@@ -216,6 +217,7 @@ def main() -> None:
     parser.add_argument("--stride", type=int, default=1, help="of the points that are left, kill at one in so many")
     options = parser.parse_args()
     single_threaded()  # before OpenCV starts threads, which a fork would miss
+    compile_loops(Settings())  # once for all forks
     vars(opening)["Workers"] = Inline
     driver.FOLD_INTERVAL = driver.FOLD_SHARE = 0  # fold after each task
     kills = 0
