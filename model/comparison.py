@@ -54,9 +54,12 @@ def add_command(subcommands: Subcommands) -> None:
 
 def positive(text: str) -> float:
     """Read a finite number above 0."""
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not (math.isfinite(number) and number > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return number
 
 
@@ -135,6 +138,8 @@ def by_name(folder: Path, wanted: Callable[[Path], bool]) -> dict[str, Path]:
 
 def measure(test: Path, reference: Path, options: argparse.Namespace) -> dict[str, Record]:
     """Return every metric of two files; `test_gamma` among the conditions is what linearised the test picture."""
+    for file in (test, reference):
+        check_name(file)
     R = read_reference(reference)
     T, gamma = read_test(test, options.gamma)
     scale = {"mean_luminance": options.mean_luminance, "device": options.device}
@@ -142,6 +147,15 @@ def measure(test: Path, reference: Path, options: argparse.Namespace) -> dict[st
     if options.cvvdp:
         records["color_video_vdp"] = color_video_vdp(T, R, **scale).record()
     return {name: {**record, "test_gamma": gamma} for name, record in records.items()}
+
+
+def check_name(file: Path) -> None:
+    """Raise PictureError where a path is not UTF-8: OpenImageIO opens no such file."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError as error:
+        shown = str(file).encode(errors="replace").decode()
+        raise PictureError(f"the name {shown} is not UTF-8, and such files cannot be read: rename it") from error
 
 
 def read_reference(file: Path) -> Linear:

@@ -51,6 +51,16 @@ def svg_of(figure: Any, colours: Mapping[str, str] | None = None) -> str:
     return text
 
 
+def own_ids(svg: str, prefix: str) -> str:
+    """Return an SVG whose ids begin with `prefix-`.
+
+    The ids of one figure in a page must not be those of another, or the marks of the first would be drawn in all.
+    """
+    for before in ('id="', 'href="#', "url(#"):
+        svg = svg.replace(before, f"{before}{prefix}-")
+    return svg
+
+
 @contextmanager
 def missing_glyphs() -> Iterator[None]:
     """Let a name of characters that the font lacks stand as boxes: a browser has fonts of its own for the SVG."""

@@ -18,6 +18,7 @@ import torch
 
 from model.color import ALPHA, WHITE_LUMINANCE
 from model.evaluation.charts import draw_crops
+from model.evaluation.labels import REFERENCE_LABEL
 from model.evaluation.methods import Alignment, Method, align, radiance_of
 from model.evaluation.parallel import run_jobs
 from model.evaluation.previews import develop
@@ -45,6 +46,7 @@ class Window:
 class CropJob:
     """One row: a window by every method."""
 
+    row: int
     window: Window
     methods: tuple[Method, ...]
     testset: Path
@@ -58,6 +60,7 @@ class CropJob:
 class Cut:
     """A row, cut out and developed: the section's entry, and its pictures (side, side, 3) uint8."""
 
+    row: int
     crop: Crop
     pictures: tuple[ByteImage, ...]
 
@@ -105,13 +108,13 @@ def cut_row(job: CropJob) -> Cut:
     for method in job.methods:
         radiance = radiance_of(method, T, picture, torch.device(job.device))
         columns[method.name] = develop(align(radiance, truth, T, job.alignment)[0][place], exposure)
-    columns["Ground truth"] = develop(truth[place], exposure)
+    columns[REFERENCE_LABEL] = develop(truth[place], exposure)
     files = {}
     for number, (name, pixels) in enumerate(columns.items()):
         files[name] = f"crops/{picture.name}-{x}-{y}-{side}-{number}.png"
         write_png(job.out / files[name], pixels)
     crop = Crop(picture=picture.name, title=picture.title, x=x, y=y, side=side, exposure=exposure, files=files)
-    return Cut(crop, tuple(columns.values()))
+    return Cut(job.row, crop, tuple(columns.values()))
 
 
 def bright_exposure(truth: FloatImage) -> float:
@@ -120,12 +123,14 @@ def bright_exposure(truth: FloatImage) -> float:
     return 1.0 / max(float(np.quantile(luminance, BRIGHT)), 1e-4)
 
 
-def make_ablation(jobs: Sequence[CropJob], out: Path, workers: int) -> AblationSection:
-    """Cut all rows and draw them as one panel, OUT/ablation.png. A method without a result is an error."""
-    done = {
-        cut.crop.picture + str((cut.crop.x, cut.crop.y, cut.crop.side)): cut for cut in run_jobs(cut_row, jobs, workers)
-    }
-    cuts = [done[key] for key in sorted(done)]
+def make_ablation(jobs: Sequence[CropJob], testset: TestSet, out: Path, workers: int) -> AblationSection:
+    """Cut all rows and draw them in their order as one panel, OUT/ablation.png.
+
+    A method without a result is an error.
+    """
+    done = sorted(run_jobs(cut_row, jobs, workers), key=lambda cut: cut.row)
+    # A window that was named twice is one row.
+    cuts = list({(cut.crop.picture, cut.crop.x, cut.crop.y, cut.crop.side): cut for cut in done}.values())
     columns = list(cuts[0].crop.files)
     draw_crops(out / "ablation.png", [(cut.crop.title, cut.pictures) for cut in cuts], columns)
     notes = [
@@ -133,4 +138,5 @@ def make_ablation(jobs: Sequence[CropJob], out: Path, workers: int) -> AblationS
         "Crops are chosen for what methods do where saturated and well-exposed pixels meet; they are no average.",
     ]
     title = "Figs. 10 to 12: ablations side by side"
-    return AblationSection(title=title, panel="ablation.png", crops=[cut.crop for cut in cuts], notes=notes)
+    crops = [cut.crop for cut in cuts]
+    return AblationSection(testset=testset.fingerprint(), title=title, panel="ablation.png", crops=crops, notes=notes)

@@ -54,7 +54,7 @@ def _of_row(row: dict[str, Any], every: int, seed: int) -> Candidate:
     number = 0 if still else every * int(generator(derive_seed(seed, source_id, 0, -1, "frame")).integers(used))
     return Candidate(
         source_id=source_id,
-        title=path_of(row["path"]).stem,
+        title=readable(path_of(row["path"]).stem),
         places=(row["path"], *(row["also_at"] or [])),
         still=still,
         frame=number,
@@ -77,8 +77,13 @@ def of_folder(folder: Path) -> list[Candidate]:
     found: dict[str, Candidate] = {}
     for file in files:  # of equal files the first one counts
         digest = sha256(file)
-        found.setdefault(digest, Candidate(digest, file.stem, (str(file.absolute()),), True, 0, digest))
+        found.setdefault(digest, Candidate(digest, readable(file.stem), (str(file.absolute()),), True, 0, digest))
     return list(found.values())
+
+
+def readable(text: str) -> str:
+    """Return a text with question marks for what a file name holds that is not UTF-8: no document takes it."""
+    return text.encode(errors="replace").decode()
 
 
 def choose(candidates: list[Candidate], count: int, seed: int) -> list[Candidate]:
@@ -91,6 +96,9 @@ def read(candidate: Candidate) -> FloatImage:
     """Decode the frame (H, W, 3). Raises SourceError with a reason for each place where it was looked for."""
     reasons = []
     for place in candidate.places:
+        if readable(place) != place:
+            reasons.append(f"the name {readable(place)} is not UTF-8, and such files cannot be read: rename it")
+            continue
         try:
             path = path_of(place)
             with access(place):

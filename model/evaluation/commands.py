@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Any
 from tqdm import tqdm
 
 from model.command import pick_device, say
+from model.comparison import positive
 from model.errors import EvaluationError
 from model.evaluation import candidates, making
 from model.evaluation.ablation import CropJob, make_ablation, parse_windows
 from model.evaluation.methods import Method, built_in, check_names, parse_method
 from model.evaluation.page import write_page
 from model.evaluation.results import Results
-from model.evaluation.saturation import make_figure, write_bins
+from model.evaluation.saturation import bins_of, make_figure, write_bins
 from model.evaluation.scoring import Job, MetricSettings, Score, reference_previews, score_all
 from model.evaluation.sections import save
 from model.evaluation.tables import TableName, make_table, pick_versus, write_pictures, write_table
@@ -84,9 +84,9 @@ def _add(subcommands: Subcommands, name: str, work: Callable[..., int], text: st
         "--align", choices=("none", "exposed"), default="none", help="scale of all results (default: none)"
     )
     parser.add_argument(
-        "--mean-luminance", type=_light, default=100.0, metavar="CD/M2", help="of references (default: 100)"
+        "--mean-luminance", type=positive, default=100.0, metavar="CD/M2", help="of references (default: 100)"
     )
-    parser.add_argument("--ppd", type=_light, default=30.0, help="pixels per visual degree (default: 30)")
+    parser.add_argument("--ppd", type=positive, default=30.0, help="pixels per visual degree (default: 30)")
     parser.add_argument("--no-crf", action="store_true", help="leave out the metrics with the camera's curve corrected")
     parser.set_defaults(work=work)
     return parser
@@ -152,6 +152,7 @@ def run_fig8(options: argparse.Namespace) -> int:
     """Quality against saturation."""
     if len(options.edges) == 1:
         raise UsageError("--edges: name two or more, such as 0,10,20")
+    bins_of(TestSet.load(options.testset).pictures, options.edges)  # before hours of work
     results = _evaluate(options, _methods(options))
     figure = make_figure(results, _settings(options), options.out, options.edges)
     files = [write_bins(options.out, figure), write_pictures(options.out, "fig8", results)]
@@ -165,7 +166,8 @@ def run_ablation(options: argparse.Namespace) -> int:
     testset, methods = TestSet.load(options.testset), _methods(options, input_only=True)
     windows = parse_windows(options.crop, testset, options.side, options.crops)
     rest = (tuple(methods), options.testset, options.out, options.align, _device(options), options.stops)
-    section = make_ablation([CropJob(window, *rest) for window in windows], options.out, options.workers)
+    jobs = [CropJob(row, window, *rest) for row, window in enumerate(windows)]
+    section = make_ablation(jobs, testset, options.out, options.workers)
     save(options.out, "ablation.json", section)
     return _finish(options, [options.out / section.panel], None)
 
@@ -201,7 +203,8 @@ def _evaluate(options: argparse.Namespace, methods: Sequence[Method]) -> Results
     results = Results.of(testset, methods, scores)
     if not results.common:
         raise EvaluationError("there is no picture for which every method has a result: nothing can be compared")
-    add_to_viewer(options.out, results, reference_previews(options.testset, options.out, testset.pictures))
+    measured = [p for p in testset.pictures if any(results.has(method, p) for method in methods)]  # whole, therefore
+    add_to_viewer(options.out, results, reference_previews(options.testset, options.out, measured))
     return results
 
 
@@ -223,16 +226,6 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
-
-
-def _light(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value
 
 
 def _percentages(text: str) -> list[float]:

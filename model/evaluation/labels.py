@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-CORRECTED = "_crf"  # ends the name of a metric of the test picture after correction of the camera's curve
+from model.metrics import CORRECTED
+
+REFERENCE_LABEL = "Ground truth"  # stands beside the methods' names, so that no method may have it
 
 LABELS = {
     "mse_gamma": "MSE",

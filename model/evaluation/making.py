@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,10 +19,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from model.errors import EvaluationError
-from model.evaluation.candidates import Candidate, read
+from model.evaluation.candidates import Candidate, read, readable
 from model.evaluation.parallel import run_jobs
-from model.evaluation.testset import CameraNumbers, Picture, Rejected, TestSet, check_digest, hdr_file, ldr_file, sha256
+from model.evaluation.testset import Picture, Rejected, TestSet, check_digest, hdr_file, ldr_file, sha256
 from model.evaluation.writing import HALF_MAX, write_half, write_png
+from pipeline import errors
 from pipeline.bank.files import replace_file
 from pipeline.camera import (
     RADIANCE_CEILING,
@@ -33,7 +34,7 @@ from pipeline.camera import (
     photograph,
     resolve_exposure,
 )
-from pipeline.errors import HdrprepError
+from pipeline.errors import UsageError
 from pipeline.records import ByteImage, Camera, FloatImage
 
 WHOLE_FRAME = -1  # stands for k, the number of a patch: no patch has it, so no camera here is one of training
@@ -75,14 +76,20 @@ def made_by() -> dict[str, str]:
 def orders(
     chosen: Sequence[Candidate], folder: Path, seed: int, max_side: int | None, saturated: Sequence[float]
 ) -> list[Order]:
-    """Return the photographs to take: one a candidate, or one a candidate and share."""
+    """Return the photographs to take: one a candidate, or one a candidate and share.
+
+    Raises UsageError where two shares would give files of one name.
+    """
+    endings = {share: f"-{round(1000 * share):03d}" for share in saturated}
+    if len(set(endings.values())) < len(endings):
+        raise UsageError("--saturated: name shares that differ by 0.1 percent or more")
     found = []
     for candidate in chosen:
         slug = re.sub(r"[^A-Za-z0-9._-]+", "-", candidate.title).strip("-._")[:60] or "picture"
         name = f"{slug}-{candidate.source_id[:8]}"
         shares: list[float | None] = [*saturated] or [None]
         for share in shares:
-            ending = "" if share is None else f"-{round(1000 * share):03d}"
+            ending = "" if share is None else endings[share]
             found.append(Order(candidate, name + ending, folder, seed, max_side, share))
     return found
 
@@ -96,8 +103,10 @@ def take(order: Order) -> Taken:
     """Take one photograph, unless it is there already."""
     try:
         return Taken(order, taken_before(order) or take_anew(order))
-    except (HdrprepError, MemoryError) as error:
+    except MemoryError as error:
         return Taken(order, reason=str(error) or "out of memory")
+    except Exception as error:  # as in a worker of the pipeline: one source stops nothing
+        return Taken(order, reason=readable(errors.describe(error)))
 
 
 def taken_before(order: Order) -> Picture | None:
@@ -111,7 +120,9 @@ def taken_before(order: Order) -> Picture | None:
         check_digest(hdr_file(order.folder, picture), picture.hdr_sha256)
     except (OSError, ValueError, KeyError, TypeError, ValidationError, EvaluationError):
         return None
-    return picture
+    now = order.candidate  # what is said about the source may have changed meanwhile, and with it no pixel
+    told = {"title": now.title, "scene": now.scene, "licence": now.licence, "attribution": now.attribution}
+    return picture.model_copy(update=told)
 
 
 def take_anew(order: Order) -> Picture:
@@ -136,7 +147,7 @@ def take_anew(order: Order) -> Picture:
         scene=candidate.scene,
         height=height,
         width=width,
-        camera=CameraNumbers(**asdict(camera)),
+        camera=camera,
         saturated_pixels=float((truth >= 1.0).any(axis=2).mean()),
         saturated_values=float((truth >= 1.0).mean()),
         brightest=float(truth.max()),
@@ -181,7 +192,8 @@ def describe(
 ) -> TestSet:
     """Return the description of a test set, its pictures by name: the order of work leaves no trace."""
     pictures = sorted((t.picture for t in taken if t.picture is not None), key=lambda picture: picture.name)
-    rejected = {t.order.candidate.title: str(t.reason) for t in taken if t.picture is None}
+    lost = [(t.order.candidate, str(t.reason)) for t in taken if t.picture is None]
+    rejected = {(c.title, c.source_id): reason for c, reason in lost}  # once, whatever the number of its shares
     return TestSet(
         seed=seed,
         wanted=wanted,
@@ -191,7 +203,7 @@ def describe(
         saturated=list(saturated),
         versions=made_by(),
         pictures=pictures,
-        rejected=[Rejected(title=title, reason=reason) for title, reason in sorted(rejected.items())],
+        rejected=[Rejected(title=title, reason=reason) for (title, _), reason in sorted(rejected.items())],
     )
 
 

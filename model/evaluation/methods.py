@@ -21,6 +21,7 @@ import torch
 from model.color import ALPHA, WHITE_LUMINANCE
 from model.errors import EvaluationError
 from model.evaluation.expansion import Landis, expand
+from model.evaluation.labels import REFERENCE_LABEL
 from model.evaluation.testset import Picture, read_radiance, sha256
 from model.reconstruct import load_weights, reconstruct
 from model.unet import GAMMA, MaskedUNet
@@ -63,27 +64,39 @@ def built_in(kind: Kind) -> Method:
 
 def parse_method(text: str) -> Method:
     """Read `NAME=FILE.safetensors` or `NAME=FOLDER`, or `input` or `expansion`. Raises UsageError with one sentence."""
-    name, equals, place = text.rpartition("=")
-    name = name.strip()
-    if not equals:
+    if "=" not in text:
         if text in BUILT_IN:
             return built_in(text)
         raise UsageError(
             f"--method {text}: write NAME=WEIGHTS.safetensors, NAME=FOLDER of results, {' or '.join(BUILT_IN)}"
         )
-    path = Path(place)
-    if not name or not place:
+    parts = text.split("=")
+    # Names and paths may both hold =: the last one that leaves a path that exists ends the name.
+    splits = [("=".join(parts[:i]).strip(), "=".join(parts[i:])) for i in range(len(parts) - 1, 0, -1)]
+    splits = [(name, place) for name, place in splits if name and place]
+    if not splits:
         raise UsageError(f"--method {text}: write a name, = and a file of weights or a folder")
-    if path.is_dir():
-        return Method(name, "folder", path, identity="results", facts={"": "results of another method"})
-    if not path.is_file():
-        raise UsageError(f"--method {text}: there is no file or folder {place}")
-    return Method(name, "network", path, sha256(path), facts_of(path))
+    for name, place in splits:
+        if Path(place).is_dir() or Path(place).is_file():
+            return method_of(name, Path(place))
+    raise UsageError(f"--method {text}: there is no file or folder {splits[0][1]}")
+
+
+def method_of(name: str, place: Path) -> Method:
+    """Return the network of a file of weights, or another method's folder of results.
+
+    Raises CheckpointError where the file cannot be used.
+    """
+    if place.is_dir():
+        return Method(name, "folder", place, identity="results", facts={"": "results of another method"})
+    return Method(name, "network", place, sha256(place), facts_of(place))
 
 
 def check_names(methods: Sequence[Method]) -> None:
-    """Raise UsageError where two methods have one name, or there is none."""
+    """Raise UsageError where two methods have one name, or one that of the ground truth beside them."""
     names = [method.name for method in methods]
+    if REFERENCE_LABEL in names:
+        raise UsageError(f"no method can be called {REFERENCE_LABEL}, which stands beside them: give it another name")
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"two methods are called {name}: give each a name of its own")

@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
-from model.evaluation.labels import CORRECTED, digits, label, lower_is_better
+from model.evaluation.labels import REFERENCE_LABEL, digits, label, lower_is_better
 from model.evaluation.previews import SLOPE, STOPS
 from model.evaluation.scoring import PREVIEW_SIDE
 from model.evaluation.sections import (
@@ -28,16 +28,17 @@ from model.evaluation.sections import (
 )
 from model.evaluation.tables import show
 from model.evaluation.testset import TestSet
+from model.metrics import CORRECTED
 from pipeline.bank.files import replace_file
+from pipeline.figures import own_ids
 
-REFERENCE_LABEL = "Ground truth"
 CAPTION = ("mse_gamma", "pu21_psnr", "hdr_vdp_2")  # under each picture; the tables have all
 
 
 def write_page(out: Path, testset: TestSet) -> Path:
-    """Write OUT/index.html of all that commands left in OUT, and return it."""
-    viewer = load_viewer(out, testset.fingerprint())
-    text = make_page(load_sections(out), viewer, testset, out)
+    """Write OUT/index.html of all that commands on this test set left in OUT, and return it."""
+    fingerprint = testset.fingerprint()
+    text = make_page(load_sections(out, fingerprint), load_viewer(out, fingerprint), testset, out)
     file = out / "index.html"
     replace_file(file, lambda beside: beside.write_text(text, encoding="utf-8"))
     return file
@@ -160,16 +161,9 @@ def _figure_section(figure: FigureSection, out: Path) -> str:
     for metric, name in figure.charts.items():
         drawn = (out / name).read_text(encoding="utf-8") if (out / name).is_file() else ""
         named = drawn.replace("<svg", f'<svg role="img" aria-label="{escape(label(metric))} by saturated share"', 1)
-        # The ids of one chart are not those of another, or the marks of the first would be drawn in all.
-        charts.append(f"<figure>{_own_ids(named, metric)}</figure>")
+        charts.append(f"<figure>{own_ids(named, metric)}</figure>")
     text = "Marks are means over pictures of like share, with 95 % intervals; dots are single pictures."
     return f'<p>{text}</p><div class="charts">{"".join(charts)}</div>{_notes(figure.notes)}'
-
-
-def _own_ids(svg: str, prefix: str) -> str:
-    for before in ('id="', 'href="#', "url(#"):
-        svg = svg.replace(before, f"{before}{prefix}-")
-    return svg
 
 
 def _ablation_section(section: AblationSection) -> str:

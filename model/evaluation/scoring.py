@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -180,11 +181,15 @@ def code_version() -> str:
     """Return a digest of the code that makes the numbers, and of the libraries under it.
 
     A module too many costs time when it changes, one too few would make a wrong table: so all of this package is taken
-    but those modules of evaluation that only show numbers.
+    but those modules of evaluation that only show numbers, with the numbers that the metrics read, and of the pipeline,
+    which decodes, the version.
     """
     root = Path(model.__file__).parent
-    own = [root / "evaluation" / f"{name}.py" for name in ("expansion", "methods", "previews", "scoring", "testset")]
-    digest = hashlib.sha256(f"{np.__version__} {torch.__version__} {cv2.__version__}".encode())
-    for file in sorted((*own, *root.glob("*.py"), *(root / "metrics").rglob("*.py"))):
+    names = ("expansion", "methods", "previews", "scoring", "testset", "writing")
+    own = [root / "evaluation" / f"{name}.py" for name in names]
+    metrics = [file for suffix in ("py", "json") for file in (root / "metrics").rglob(f"*.{suffix}")]
+    versions = f"{version('hdrprep')} {np.__version__} {torch.__version__} {cv2.__version__}"
+    digest = hashlib.sha256(versions.encode())
+    for file in sorted((*own, *root.glob("*.py"), *metrics)):
         digest.update(file.read_bytes())
     return digest.hexdigest()

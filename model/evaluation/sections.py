@@ -6,7 +6,6 @@ A number that cannot be told is null: an interval of one scene, the PSNR of equa
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -57,6 +56,7 @@ class TableSection(_Model):
 
     kind: Literal["table"] = "table"
     name: Literal["table1", "table2"]
+    testset: str  # fingerprint of what it is about
     title: str
     versus: str  # what differences are to
     metrics: list[str]
@@ -72,6 +72,7 @@ class FigureSection(_Model):
 
     kind: Literal["figure"] = "figure"
     name: Literal["fig8"] = "fig8"
+    testset: str  # fingerprint of what it is about
     title: str
     charts: dict[str, str]  # file by metric
     bins: list[tuple[float, float, int]]  # from, to (shares), pictures
@@ -96,6 +97,7 @@ class AblationSection(_Model):
 
     kind: Literal["ablation"] = "ablation"
     name: Literal["ablation"] = "ablation"
+    testset: str  # fingerprint of what it is about
     title: str
     panel: str  # all of it as one picture
     crops: list[Crop]
@@ -146,16 +148,15 @@ def save(out: Path, name: str, model: BaseModel) -> None:
     replace_file(out / name, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
-def load_sections(out: Path, but: Sequence[str] = ()) -> list[Section]:
-    """Return what earlier commands left in OUT; what another version left does not count."""
+def load_sections(out: Path, testset: str) -> list[Section]:
+    """Return what commands on this test set left in OUT; what another version or test set left does not count."""
     found = []
     for name in NAMES:
         try:
-            if name not in but:
-                found.append(_SECTION.validate_json((out / f"{name}.json").read_bytes()))
+            found.append(_SECTION.validate_json((out / f"{name}.json").read_bytes()))
         except (OSError, ValidationError):
             continue
-    return found
+    return [section for section in found if section.testset == testset]
 
 
 def load_viewer(out: Path, testset: str) -> Viewer:

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from model.evaluation.labels import CORRECTED, digits, label
+from model.evaluation.labels import digits, label
 from model.evaluation.methods import Method
 from model.evaluation.notes import notes
 from model.evaluation.results import Results
 from model.evaluation.scoring import MetricSettings
 from model.evaluation.sections import Cell, Published, Row, TableSection, cell
 from model.evaluation.statistics import difference, estimate
+from model.metrics import CORRECTED
 from pipeline.bank.files import replace_file
 from pipeline.errors import UsageError
 
@@ -64,6 +65,7 @@ def make_table(name: TableName, results: Results, settings: MetricSettings, vers
         rows.append(Row(method=method.name, facts=dict(method.facts), cells=cells, missing=lost))
     return TableSection(
         name=name,
+        testset=results.testset.fingerprint(),
         title=TITLES[name],
         versus=against.name if against else "",
         metrics=results.metrics,

@@ -21,29 +21,13 @@ from model.evaluation.writing import read_png
 from pipeline.bank.files import replace_file
 from pipeline.errors import SourceError, UsageError
 from pipeline.frames import read_frame
-from pipeline.records import FloatImage
+from pipeline.records import Camera, FloatImage
 
 MANIFEST = "testset.json"
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # SHA-256
 # A name becomes part of file names and of addresses in a page.
 SafeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
 Side = Annotated[int, Field(ge=1, le=65_536)]
-
-
-class CameraNumbers(BaseModel):
-    """The camera that took the photograph, as in `pipeline.records.Camera`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    clip_fraction: float
-    exposure: float
-    noise_sigma: float
-    hue_shift: float
-    saturation_shift: float
-    curve_n: float
-    curve_sigma: float
-    jpeg_quality: int
-    seed: int
 
 
 class Picture(BaseModel):
@@ -58,7 +42,7 @@ class Picture(BaseModel):
     scene: str  # pictures of one scene are not independent of each other: the source, or the group it belongs to
     height: Side
     width: Side
-    camera: CameraNumbers
+    camera: Camera
     saturated_pixels: float = Field(ge=0, le=1)  # share of pixels with a channel at or above the clipping level
     saturated_values: float = Field(ge=0, le=1)  # share of channel values there: what `clip_fraction` is about
     brightest: float  # of the truth's values, before they were held to float16's range

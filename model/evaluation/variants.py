@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.evaluation.methods import Method, parse_method
+from model.evaluation.methods import Method, method_of
 from pipeline.errors import UsageError
 
 WEIGHTS = ("best.safetensors", "weights.safetensors")  # of the lowest validation loss, else the last ones
@@ -20,7 +20,7 @@ def find_variants(runs: Path) -> list[Method]:
             folder = runs / f"{masking}-{pretraining}-2"
             file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
             if file is not None:
-                found.append(parse_method(f"{label} + {trained} pre-training={file}"))
+                found.append(method_of(f"{label} + {trained} pre-training", file))
     if not found:
         raise UsageError(f"{runs} holds no run of Table 2, such as fmask-inpainting-2/{WEIGHTS[0]}: see configs/table2")
     return found

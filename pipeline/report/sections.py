@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from urllib.parse import quote
 
+from pipeline.figures import own_ids
 from pipeline.report.charts import Chart
 from pipeline.report.embedding import Pictures, short_names
 from pipeline.report.likeness import NEAR
@@ -83,9 +84,7 @@ def distributions(charts: Sequence[Chart]) -> str:
     figures = []
     for i, chart in enumerate(charts):
         drawn = chart.svg.replace("<svg", f'<svg role="img" aria-label="{escape(chart.told)}"', 1)
-        for before in ('id="', 'href="#', "url(#"):  # the ids of one chart are not those of another
-            drawn = drawn.replace(before, f"{before}c{i}-")
-        figures.append(f"<figure><figcaption>{escape(chart.title)}</figcaption>{drawn}</figure>")
+        figures.append(f"<figure><figcaption>{escape(chart.title)}</figcaption>{own_ids(drawn, f'c{i}')}</figure>")
     return f'<div class="charts">{"".join(figures)}</div>'
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,24 @@ def test_one_bad_pair_stops_no_other(folders: tuple[str, str], capsys: pytest.Ca
     assert list(json.loads(stdout)["pairs"]) == ["b"]
     assert stderr.startswith(f"Error: a: the test picture {Path(folders[0]) / 'a.png'} cannot be used: ")
     assert stderr.count("\n") == 1
+
+
+def test_a_name_that_is_not_utf8_is_one_sentence(folders: tuple[str, str], capfd: pytest.CaptureFixture[str]) -> None:
+    """As a pair it is an error, in a folder it stops no other. (Of the real stderr: Python's own takes any name.)"""
+    for folder, suffix in zip(folders, ("png", "exr"), strict=True):
+        try:
+            (Path(folder) / f"b.{suffix}").rename(Path(folder) / os.fsdecode(f"caf\xe9.{suffix}".encode("latin-1")))
+        except OSError:
+            pytest.skip("this file system takes UTF-8 alone")
+    told = "caf?.png is not UTF-8, and such files cannot be read: rename it"
+    pair = [str(next(Path(folder).glob("caf*"))) for folder in folders]
+    assert main(["compare", *pair, *QUICK]) == 1
+    assert capfd.readouterr().err == f"Error: the name {folders[0]}/{told}\n"
+    assert main(["compare", *folders, *QUICK, "--json"]) == 1
+    stdout, stderr = capfd.readouterr()
+    assert list(json.loads(stdout)["pairs"]) == ["a"]
+    assert stderr.startswith("Error: caf")
+    assert stderr.endswith(f": the name {folders[0]}/{told}\n")
 
 
 def test_two_files_of_one_name(folders: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:

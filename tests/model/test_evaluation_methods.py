@@ -73,6 +73,22 @@ def test_results_of_another_method_are_found_by_name(tmp_path: Path, testset: Pa
         radiance_of(method, T, second, CPU)
 
 
+def test_a_path_may_hold_equals_signs(tmp_path: Path, weights: Path) -> None:
+    folder = tmp_path / "lr=0.1" / "seed=2"
+    folder.mkdir(parents=True)
+    file = folder / "best=.safetensors"
+    file.write_bytes(weights.read_bytes())
+    for name in ("Ours", "Ours = better"):
+        method = parse_method(f"{name}={file}")
+        assert (method.name, method.kind, method.place) == (name, "network", file)
+    assert parse_method(f"Theirs={folder}").place == folder
+    with pytest.raises(UsageError, match="there is no file or folder"):
+        parse_method(f"Ours={folder}/none=")
+    (folder / "sconv-hdr-2").mkdir()
+    (folder / "sconv-hdr-2" / "weights.safetensors").write_bytes(weights.read_bytes())
+    assert [method.name for method in find_variants(folder)] == ["SConv + HDR pre-training"]
+
+
 def test_one_factor_found_where_nothing_is_saturated() -> None:
     rng = np.random.default_rng(0)
     T = rng.uniform(0.2, 0.9, (20, 20, 3)).astype(np.float32)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -24,10 +28,47 @@ def write_after(job: tuple[Path, float]) -> str:
 
 def test_what_still_works_is_ended_with_the_run(tmp_path: Path) -> None:
     jobs = [(tmp_path / "quick", 0.0), (tmp_path / "slow", 15.0)]
+    others = set(multiprocessing.active_children())
     outcomes = run_jobs(write_after, jobs, 2)
     assert next(outcomes) == "quick"
+    assert len(set(multiprocessing.active_children()) - others) == 2
     outcomes.close()  # type: ignore[attr-defined] # it is a generator, and this is what an interruption does
+    assert set(multiprocessing.active_children()) <= others
     assert not (tmp_path / "slow").exists()
+
+
+IMPORTING = """
+import os, sys, time
+from pathlib import Path
+
+if __name__ != "__main__":  # a worker
+    Path(f"importing-{os.getpid()}").touch()
+    time.sleep(60)
+
+from model.command import run_command
+from model.evaluation.parallel import run_jobs
+
+sys.exit(run_command(lambda: len(list(run_jobs(os.path.exists, ["a", "b"], 2)))))
+"""
+
+
+def test_an_interruption_while_workers_start_is_silent(tmp_path: Path) -> None:
+    """Ctrl-C in a terminal reaches the workers too, here in the midst of their imports."""
+    (tmp_path / "importing.py").write_text(IMPORTING)
+    process = subprocess.Popen(
+        [sys.executable, "importing.py"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,
+    )
+    while process.poll() is None and len(list(tmp_path.glob("importing-*"))) < 2:
+        time.sleep(0.02)
+    time.sleep(0.2)  # for the first process to go from starting them to waiting for them
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (130, "Interrupted\n")
 
 
 def test_a_worker_that_the_system_ends_is_told(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +14,14 @@ import pytest
 from model.evaluation.ablation import find_window
 from model.evaluation.methods import Method
 from model.evaluation.results import Results
-from model.evaluation.saturation import bins_of
+from model.evaluation.saturation import bins_of, make_figure
 from model.evaluation.scoring import MetricSettings, Score
 from model.evaluation.tables import make_table, to_csv, to_markdown
-from model.evaluation.testset import CameraNumbers, Picture, TestSet
+from model.evaluation.testset import Picture, TestSet
 from pipeline.errors import UsageError
+from pipeline.records import Camera
 
-CAMERA = CameraNumbers(
+CAMERA = Camera(
     **dict.fromkeys(("clip_fraction", "exposure", "noise_sigma", "hue_shift", "saturation_shift"), 0.5),
     **dict.fromkeys(("curve_n", "curve_sigma"), 0.5),
     jpeg_quality=90,
@@ -131,6 +134,16 @@ def test_ranges_hold_every_picture_once() -> None:
     assert [len(part) for _, _, part in named] == [4, 5]
     assert bins_of(shown, (0.0, 0.05, 0.1)) == [(0.05, 0.1, [p for p in shown if p.saturated_pixels == 0.1])]
     assert len(bins_of(pictures([0.1, 0.2]), ())) == 1
+
+
+def test_what_lies_outside_of_the_ranges_is_told(tmp_path: Path) -> None:
+    results = some_results({"A": [1.0, 2.0, 3.0]})
+    results = replace(results, testset=a_testset(pictures([0.1, 0.2, 0.9])))
+    notes = make_figure(results, MetricSettings(), tmp_path, (0.0, 0.5)).notes
+    assert "1 of 3 pictures lie outside of the ranges, and in no mean." in notes
+    assert not any("outside" in note for note in make_figure(results, MetricSettings(), tmp_path, ()).notes)
+    with pytest.raises(UsageError, match=r"between 30 and 50 %, they have 10.0 to 90.0 % of their pixels"):
+        make_figure(results, MetricSettings(), tmp_path, (0.3, 0.5))
 
 
 def test_the_window_lies_where_saturated_and_exposed_meet() -> None:

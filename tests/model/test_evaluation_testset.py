@@ -169,6 +169,11 @@ def test_a_video_gives_one_frame_and_a_group_is_one_scene(tmp_path: Path, hdr_fo
         (["--bank", "{old}"], 1, "does not say which sources are held out"),
         (["--folder", "{empty}", "--count", "0"], 2, "is not a whole number above 0"),
         (["--folder", "{empty}", "--saturated", "20,5"], 2, "are not rising percentages"),
+        (
+            ["--folder", "{hdr}", "--count", "4", "--saturated", "5,5.02"],
+            2,
+            "name shares that differ by 0.1 percent or more",
+        ),
         (["--folder", "{empty}", "--bank", "x"], 2, "not allowed with"),
     ],
 )
@@ -187,6 +192,7 @@ def test_a_test_set_that_cannot_be(
     bank_of(places["old"], hdr_folder, split=None)
     places["train"] /= "bank.zarr"
     places["old"] /= "bank.zarr"
+    places["hdr"] = hdr_folder
     filled = [a.format(**{k: str(v) for k, v in places.items()}) for a in arguments]
     assert make(*filled, "--out", tmp_path / "out") == status
     stdout, stderr = capsys.readouterr()
@@ -202,6 +208,9 @@ def test_a_test_set_that_cannot_be(
         (lambda document: document.update(format_version=2), "does not describe a test set"),
         (lambda document: document["pictures"][0].update(name="../../etc/passwd"), "does not describe a test set"),
         (lambda document: document["pictures"][0].update(width=10**9), "does not describe a test set"),
+        (lambda document: document["pictures"][0]["camera"].update(iso=100), "does not describe a test set"),
+        (lambda document: document["pictures"][0]["camera"].pop("seed"), "does not describe a test set"),
+        (lambda document: document["pictures"][0]["camera"].update(seed="a"), "does not describe a test set"),
         (lambda document: document["pictures"].append(document["pictures"][0]), "names no picture, or one twice"),
         (lambda document: document["pictures"].clear(), "names no picture, or one twice"),
     ],

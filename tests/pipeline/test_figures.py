@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
-from pipeline.figures import INK, new_figure, svg_of
+from pipeline.figures import INK, new_figure, own_ids, svg_of
 
 
 def drawn(title: str, colours: dict[str, str] | None = None) -> str:
@@ -34,6 +35,19 @@ def test_it_is_the_same_from_run_to_run() -> None:
 
 def test_a_name_that_the_font_lacks_warns_nobody() -> None:
     assert "\U00013080" in drawn("\U00013080")  # warnings are errors here
+
+
+def test_figures_of_one_page_share_no_id() -> None:
+    """Each refers to what it holds itself, and to nothing of the other."""
+    found = []
+    for prefix in ("a", "b"):
+        text = own_ids(drawn("x"), prefix)
+        ids = set(re.findall(r'id="([^"]*)"', text))
+        referred = set(re.findall(r'(?:href="#|url\(#)([^")]*)', text))
+        assert referred
+        assert referred <= ids
+        found.append(ids)
+    assert not found[0] & found[1]
 
 
 def test_a_grid_has_axes_in_rows_and_columns() -> None:
