@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 import cv2
@@ -30,7 +32,9 @@ def run_jobs(work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) 
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn"), initializer=_begin)
     try:
-        for done in as_completed([pool.submit(work, job) for job in jobs]):
+        with _ignoring_interrupts():  # what the workers inherit, before they have imported anything
+            waiting = [pool.submit(work, job) for job in jobs]
+        for done in as_completed(waiting):
             yield done.result()
     except BrokenProcessPool as error:
         raise EvaluationError(
@@ -46,8 +50,20 @@ def run_jobs(work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) 
             process.join()
 
 
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Start processes to which Ctrl-C means nothing: it reaches all of the terminal, and this one ends the others."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _begin() -> None:
-    """Keep a worker on one core, and silent where Ctrl-C ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Keep a worker on one core."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

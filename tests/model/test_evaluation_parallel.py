@@ -52,6 +52,12 @@ sys.exit(run_command(lambda: len(list(run_jobs(os.path.exists, ["a", "b"], 2))))
 """
 
 
+def ignores_interrupts(process: int) -> bool:
+    status = Path(f"/proc/{process}/status").read_text()
+    ignored = next(line for line in status.splitlines() if line.startswith("SigIgn"))
+    return bool(int(ignored.split()[1], 16) >> (signal.SIGINT - 1) & 1)
+
+
 def test_an_interruption_while_workers_start_is_silent(tmp_path: Path) -> None:
     """Ctrl-C in a terminal reaches the workers too, here in the midst of their imports."""
     (tmp_path / "importing.py").write_text(IMPORTING)
@@ -65,8 +71,13 @@ def test_an_interruption_while_workers_start_is_silent(tmp_path: Path) -> None:
     )
     while process.poll() is None and len(list(tmp_path.glob("importing-*"))) < 2:
         time.sleep(0.02)
-    time.sleep(0.2)  # for the first process to go from starting them to waiting for them
-    os.killpg(process.pid, signal.SIGINT)
+    while process.poll() is None and ignores_interrupts(process.pid):  # it does while it starts them
+        time.sleep(0.02)
+    # First to the workers alone: a first process that is quick to end them would hide what they say to it.
+    for file in tmp_path.glob("importing-*"):
+        os.kill(int(file.name.removeprefix("importing-")), signal.SIGINT)
+    time.sleep(1.0)
+    os.kill(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert (process.returncode, stderr) == (130, "Interrupted\n")
 
