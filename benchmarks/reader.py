@@ -38,6 +38,7 @@ from benchmarks.conditions import conditions  # noqa: E402
 from model.data import BankDataset, Batch, PatchIndex, collate, keep_freed_memory, to_example  # noqa: E402
 from model.order import Draw  # noqa: E402
 from pipeline.bank import BankReader, BankWriter, ExportSettings, PatchArrays, open_storage  # noqa: E402
+from pipeline.bank.drafts import write_patches  # noqa: E402
 from pipeline.bank.pairs import PairArrays, Pairs, open_pairs  # noqa: E402
 from pipeline.scenes import write_demo_set  # noqa: E402
 from pipeline.work import single_threaded  # noqa: E402
@@ -123,14 +124,12 @@ def store(source: BankReader, ids: list[int], place: Path, settings: ExportSetti
     BankWriter.create(place, {"seed": 0, "config": {}, "versions": {}}).close()
     size, spent = source.pair(0)[0].shape[0], Spent()
     PatchArrays.create(open_storage(place), size, settings)
-    arrays = PatchArrays(open_storage(place), "r+")
-    arrays.resize(len(ids))
+    PatchArrays(open_storage(place), "r+").resize(len(ids))
     for first in range(0, len(ids), settings.shard_rows):
         rows = range(first, min(first + settings.shard_rows, len(ids)))
         pairs = [source.pair(row) for row in rows]
-        hdr, ldr = np.stack([hdr for hdr, _ in pairs]), np.stack([ldr for _, ldr in pairs])
         with spent:
-            arrays.write(rows, hdr, ldr, ids[first : rows.stop])
+            write_patches(open_storage(place), ((row, ids[row], *pair) for row, pair in zip(rows, pairs, strict=True)))
     return round(1000 * spent.seconds / len(ids), 2)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline import work
-from pipeline.bank.arrays import stored_bytes, to_half
+from pipeline.bank.arrays import new_layouts, to_half
 from pipeline.bank.schema import encode_table
 from pipeline.camera import CameraSettings, Distribution, draw_camera, render, resolve_exposure
 from pipeline.config import Settings
@@ -149,14 +149,16 @@ def _work(pixels: FloatImage, row: Row, stages: Sequence[Stage], settings: Setti
 def _export(
     seen: Observation, pixels: FloatImage, kept: Sequence[Row], settings: Settings, spent: Callable[[], bool]
 ) -> None:
+    stores = new_layouts(settings.crops.patch_size, settings.export)
     for start in range(0, len(kept), BATCH):
         if seen.exported and spent():
             break
         batch = kept[start : start + BATCH]
         with seen.export.measured():
-            pairs = [render(pixels, Recipe.from_row(row)) for row in batch]
-            hdr, ldr = np.stack([to_half(truth)[0] for truth, _ in pairs]), np.stack([ldr for _, ldr in pairs])
-            seen.stored += stored_bytes(hdr, ldr, settings.export)
+            for row in batch:
+                truth, ldr = render(pixels, Recipe.from_row(row))
+                stored = [*stores[0].encode(to_half(truth)[0]), *stores[1].encode(ldr)]
+                seen.stored += sum(map(len, stored))
         seen.exported += len(batch)
 
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from pipeline.bank import BankReader, PatchArrays, Storage, commit_key, write_commit
 from pipeline.bank.arrays import to_half
-from pipeline.bank.shards import Examined, StoredShard, read_shard, replace_shard
+from pipeline.bank.drafts import Patch, replace_shard, write_patches
+from pipeline.bank.shards import Examined, StoredShard, read_shard
 from pipeline.camera import render
 from pipeline.config import Settings
 from pipeline.errors import BankDamaged, SourceError
@@ -126,17 +127,15 @@ def copy_patches(place: Place, banks: Sequence[Storage], copies: Sequence[tuple[
     """
     single_threaded()
     readers = [BankReader(bank) for bank in banks]
-    pixels, done = list[tuple[Any, Any]](), list[Row]()
+    patches, done = list[Patch](), list[Row]()
     for origin, row, target in copies:
         try:
-            pixels.append(readers[origin].pair(row["row"], row["patch_id"]))
+            patches.append((target, row["patch_id"], *readers[origin].pair(row["row"], row["patch_id"])))
         except BankDamaged as error:
             return Outcome(str(banks[origin]), reason=str(error))
         done.append({**row, "row": target})
-    hdr, ldr = (np.stack(arrays) for arrays in zip(*pixels, strict=True))
     place.turn.check()
-    arrays = PatchArrays(place.turn.storage, "r+")
-    arrays.write([row["row"] for row in done], hdr, ldr, [row["patch_id"] for row in done])
+    write_patches(place.turn.storage, patches)
     write_commit(place.turn, commit_key("shard", done[0]["row"]), patch_table(done))
     return Outcome(str(place.turn.bank), len(done))
 
@@ -150,9 +149,7 @@ def _intact(stored: StoredShard, row: int, patch_id: int) -> Pair:
 
 def _write(place: Place, pairs: Mapping[int, Pair]) -> None:
     place.turn.check()
-    rows = sorted(pairs)
-    hdr, ldr = np.stack([pairs[row].hdr for row in rows]), np.stack([pairs[row].ldr for row in rows])
-    replace_shard(place.turn.storage, rows, hdr, ldr, [pairs[row].patch_id for row in rows])
+    replace_shard(place.turn.storage, [(row, *pairs[row]) for row in sorted(pairs)])
 
 
 def _render(place: Place, source: Row, rows: Sequence[Row]) -> Iterator[tuple[Row, Pair, int]]:

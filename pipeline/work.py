@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pyarrow as pa
 import zarr
 
-from pipeline.bank import PATCHES_SCHEMA, LocalStorage, PatchArrays, Storage, Turn, commit_key, write_commit
+from pipeline.bank import PATCHES_SCHEMA, LocalStorage, Storage, Turn, commit_key, write_commit
 from pipeline.bank.arrays import to_half
+from pipeline.bank.drafts import ShardDraft
 from pipeline.camera import render
 from pipeline.config import Settings
 from pipeline.crops import check_size
@@ -170,24 +170,21 @@ def export_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], 
     """
     single_threaded()
     place.turn.check()
-    arrays = PatchArrays(place.turn.storage, "r+")
-    size = rows[0]["patch_size"]
-    hdr = np.empty((len(rows), size, size, 3), np.float16)
-    ldr = np.empty((len(rows), size, size, 3), np.uint8)
-    done: list[Row] = []
+    draft, done = ShardDraft(place.turn.storage, array_rows[0]), list[Row]()
     for source_id, group in groupby(rows, key=lambda row: str(row["source_id"])):
         source = sources[source_id]
         try:
             for pixels, some in reopen_with_rows(place, source, list(group)):
                 for row in some:
-                    index = len(done)
-                    truth, ldr[index] = render(pixels, Recipe.from_row(row))
-                    hdr[index], clipped = to_half(truth)
-                    done.append({**row, "row": array_rows[index], "clipped_values": clipped})
+                    truth, ldr = render(pixels, Recipe.from_row(row))
+                    hdr, clipped = to_half(truth)
+                    target = array_rows[len(done)]
+                    draft.put(target, row["patch_id"], hdr, ldr)
+                    done.append({**row, "row": target, "clipped_values": clipped})
         except SourceError as error:
             return Outcome(source["path"], reason=str(error))
     place.turn.check()
-    arrays.write(array_rows, hdr, ldr, [row["patch_id"] for row in done])
+    draft.write()
     write_commit(place.turn, commit_key("shard", array_rows[0]), patch_table(done))
     return Outcome("", len(done))
 

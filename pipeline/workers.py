@@ -28,6 +28,30 @@ CONNECTING = 10.0  # seconds in which a scheduler answers, or one that was lost 
 STARTS = 3  # of the local workers, where one dies at it
 PATIENCE = 5.0  # seconds without a result, after which it is said that there is no worker
 
+# Of the scheduler in this process and the workers that it starts.
+LOCAL_DASK = {
+    # A source whose decoder kills its worker is tried once more and then given up; the default is four workers.
+    "distributed.scheduler.allowed-failures": 1,
+    "distributed.worker.multiprocessing-method": "spawn",
+    "distributed.nanny.pre-spawn-environ": {
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        # Freed memory stays with the process: a worker that renders patches would ask for the same pages again and
+        # again. 32 MB is the most that glibc takes for the first, and it has one arena, as there is one working thread.
+        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+        "MALLOC_ARENA_MAX": "1",
+    },
+    # Ctrl-C reaches every process of the terminal; the driver alone answers it and stops the workers.
+    "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
+    # Dask looks at itself up to a hundred times a second, which costs 8 % of the work; here tasks take seconds.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.worker.memory.monitor-interval": "500ms",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -210,22 +234,7 @@ def _check_workers(client: Client, threads: dict[str, int]) -> None:
 
 
 def _local_cluster(workers: int) -> LocalCluster:
-    dask.config.set(
-        {
-            # A source whose decoder kills its worker is tried once more and then given up; the default is four workers.
-            "distributed.scheduler.allowed-failures": 1,
-            "distributed.worker.multiprocessing-method": "spawn",
-            # Dask's own setting returns freed memory to the system at once, and a worker that renders patches would ask
-            # for the same pages again and again.
-            "distributed.nanny.pre-spawn-environ": {
-                "OMP_NUM_THREADS": "1",
-                "MKL_NUM_THREADS": "1",
-                "OPENBLAS_NUM_THREADS": "1",
-            },
-            # Ctrl-C reaches every process of the terminal; the driver alone answers it and stops the workers.
-            "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
-        }
-    )
+    dask.config.set(LOCAL_DASK)
     failure: RuntimeError | None = None
     for _ in range(STARTS):
         try:

@@ -7,7 +7,11 @@ storage   where a bank lies: a directory, or a place behind a URL
 lock      the right to write, held by one process
 commits   one file of finished rows per unit of work, written by workers in a turn
 writer    the process that owns a bank: lock, fold of commits into the tables
-arrays    the exported pixels, one writer a shard
+arrays    the exported pixels: how they are stored
+chunks    the bytes of one chunk and of a shard's index
+shards    a shard, read and checked whole
+drafts    a shard, written whole, by one task
+pairs     pairs by row, straight from the shards
 reader    what training sees
 """
 

@@ -1,6 +1,6 @@
 """The exported pixels: three Zarr arrays, one chunk a patch, several patches a shard, a CRC32C on every chunk.
 
-One task writes one whole shard, and no other task touches it: Zarr loses data where two write to one shard.
+Zarr makes, resizes and opens them; the shards themselves are written by `drafts` and read by `pairs`.
 Legend: N exported patches, S patch size.
 """
 
@@ -20,6 +20,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
+from pipeline.bank.chunks import Layout, layouts_of
 from pipeline.bank.storage import Storage, writing
 
 HALF_MAX = float(np.finfo(np.float16).max)  # 65504
@@ -89,28 +90,6 @@ class PatchArrays:
                 if array.shape[0] != rows:
                     array.resize((rows, *array.shape[1:]))
 
-    def write(
-        self, rows: Sequence[int], hdr: npt.NDArray[np.float16], ldr: npt.NDArray[np.uint8], ids: Sequence[int]
-    ) -> None:
-        """Write patches, all of one shard; `patch_id` comes last, so that an id stands for pixels that are there.
-
-        Each array's shard is replaced once, whole: who reads it meanwhile, or writes the same in its place, loses none.
-        Raises BankError where the bank cannot be written.
-        """
-        with writing(self._bank):
-            self._put(self.hdr, rows, hdr)
-            self._put(self.ldr, rows, ldr)
-            self._put(self.patch_id, rows, np.asarray(ids, dtype=np.int64))
-
-    @staticmethod
-    def _put(array: zarr.Array[Any], rows: Sequence[int], values: npt.NDArray[Any]) -> None:
-        span = slice(rows[0], rows[-1] + 1)
-        if len(rows) < span.stop - span.start:  # patches of an earlier export stand between
-            between = np.asarray(array[span])
-            between[np.asarray(rows) - span.start] = values
-            values = between
-        array[span] = values
-
     def _open(self, name: str) -> zarr.Array[Any]:
         array = zarr.open_array(self._store, path=name, mode="r" if self._store.read_only else "r+")
         # Zarr keeps this setting out of the file; without it an all-black photograph would look like a lost chunk.
@@ -122,16 +101,14 @@ def shard_key(name: str, shard: int) -> str:
     return f"{name}/c/{shard}" + ("" if name == "patch_id" else "/0/0/0")
 
 
-def stored_bytes(hdr: npt.NDArray[np.float16], ldr: npt.NDArray[np.uint8], settings: ExportSettings) -> int:
-    """Return the bytes that patches (n, S, S, 3) take in a bank's arrays: they are encoded, into memory."""
-    stored: dict[str, Any] = {}
-    store = MemoryStore(stored)
-    _create(store, hdr.shape[1], settings.model_copy(update={"shard_rows": len(hdr)}))
-    for name, values in (("hdr", hdr), ("ldr", ldr), ("patch_id", np.zeros(len(hdr), np.int64))):
-        array = zarr.open_array(store, path=name, mode="r+")
-        array.resize(values.shape)
-        array[:] = values
-    return sum(len(value) for key, value in stored.items() if not key.endswith("zarr.json"))
+def new_layouts(patch_size: int, settings: ExportSettings) -> tuple[Layout, Layout]:
+    """Return how arrays of these settings store hdr and ldr."""
+    store = MemoryStore()
+    _create(store, patch_size, settings)
+    found = layouts_of(*(zarr.open_array(store, path=name, mode="r") for name in ARRAYS))
+    if found is None:
+        raise RuntimeError("this version of Zarr stores arrays in a way that is not known here")
+    return found
 
 
 def to_half(hdr: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float16], int]:

@@ -9,7 +9,7 @@ Legend: R chunks a shard, S patch size.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -48,7 +48,7 @@ class Layout:
     rows: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    decoder: Any  # Blosc or Zstd of numcodecs, None where nothing is compressed
+    codec: Any  # Blosc or Zstd of numcodecs, None where nothing is compressed
 
     @property
     def index_bytes(self) -> int:
@@ -73,13 +73,21 @@ class Layout:
         """
         content = np.frombuffer(stored, np.uint8)[:-CRC_BYTES]
         size = prod(self.shape) * self.dtype.itemsize
-        if self.decoder is None:
+        if self.codec is None:
             _expect(size, content.size)
             return content.view(self.dtype).reshape(self.shape)
-        _check_header(self.decoder, content, size)
+        _check_header(self.codec, content, size)
         values = np.empty(self.shape, self.dtype)
-        self.decoder.decode(content, values)
+        self.codec.decode(content, values)
         return values
+
+    def encode(self, values: npt.NDArray[Any]) -> list[Bytes]:
+        """Return the bytes of a chunk in parts: the content, its checksum. Raises ValueError for another shape."""
+        if values.shape != self.shape or values.dtype != self.dtype:
+            raise ValueError(f"a chunk is {self.dtype} {self.shape}, not {values.dtype} {values.shape}")
+        plain = np.ascontiguousarray(values)
+        content: Bytes = plain.tobytes() if self.codec is None else self.codec.encode(plain)
+        return [content, crc(content)]
 
 
 def layout_of(array: zarr.Array[Any]) -> Layout | None:
@@ -94,13 +102,19 @@ def layout_of(array: zarr.Array[Any]) -> Layout | None:
     at_end = sharding.index_location.value == "end" and _is_chain(sharding.index_codecs, _ENTRY[0], False)
     if not (known_key and one_a_chunk and at_end and _is_chain(sharding.codecs, array.dtype)):
         return None
-    decoder: Any = None
-    for codec in sharding.codecs:  # what they decode stands in the bytes themselves, whatever their settings are
-        decoder = Blosc() if isinstance(codec, BloscCodec) else Zstd() if isinstance(codec, ZstdCodec) else decoder
-    return Layout(int(array.shards[0]), tuple(rest), np.dtype(array.dtype), decoder)
+    codecs = [_codec(codec) for codec in sharding.codecs if isinstance(codec, (BloscCodec, ZstdCodec))]
+    return Layout(int(array.shards[0]), tuple(rest), np.dtype(array.dtype), codecs[0] if codecs else None)
 
 
-def ids_layout(array: zarr.Array[Any]) -> int | None:
+def layouts_of(hdr: zarr.Array[Any], ldr: zarr.Array[Any], patch_id: zarr.Array[Any]) -> tuple[Layout, Layout] | None:
+    """Return how the pixels of a bank are stored, or None where they are not stored as this project does."""
+    truth, photograph, rows = layout_of(hdr), layout_of(ldr), _ids_layout(patch_id)
+    if truth is None or photograph is None or not truth.rows == photograph.rows == rows:
+        return None
+    return (truth, photograph) if truth.dtype == np.float16 and photograph.dtype == np.uint8 else None
+
+
+def _ids_layout(array: zarr.Array[Any]) -> int | None:
     """Return how many ids a chunk of `patch_id` holds, or None where they are not stored as this project does."""
     codecs = getattr(array.metadata, "codecs", ())
     known = array.metadata.encode_chunk_key((1,)) == "c/1" and array.dtype == np.int64
@@ -130,6 +144,39 @@ def entry_of(index: Bytes, chunk: int) -> tuple[int, int]:
     return offset, length
 
 
+def split_chunks(shard: bytes, rows: int) -> dict[int, list[Bytes]]:
+    """Return the bytes of each chunk that a stored shard holds, by its number; none of a shard that is not there.
+
+    Whether their checksums hold is not looked at. Raises ChunkFault where the index cannot be used.
+    """
+    if not shard:
+        return {}
+    index, end = shard[-index_bytes(rows) :], len(shard) - index_bytes(rows)
+    if end < 0 or not has_crc(index):
+        raise ChunkFault(UNREADABLE_INDEX)
+    chunks: dict[int, list[Bytes]] = {}
+    for chunk in range(rows):
+        try:
+            offset, length = entry_of(index, chunk)
+        except ChunkMissing:
+            continue
+        if offset + length > end:
+            raise ChunkFault(UNREADABLE_INDEX)
+        chunks[chunk] = [memoryview(shard)[offset : offset + length]]
+    return chunks
+
+
+def join_chunks(chunks: Mapping[int, Sequence[Bytes]], rows: int) -> list[Bytes]:
+    """Return the bytes of a shard in parts: its chunks in their order, each of them in parts, then the index."""
+    index, offset = np.full(rows, _ABSENT, _ENTRY), 0
+    for chunk in sorted(chunks):
+        length = sum(map(len, chunks[chunk]))
+        index[chunk] = offset, length
+        offset += length
+    stored = index.tobytes()
+    return [*(part for chunk in sorted(chunks) for part in chunks[chunk]), stored, crc(stored)]
+
+
 def crc(data: Bytes) -> bytes:
     """Return the CRC32C as it is stored."""
     return int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "little")
@@ -149,6 +196,15 @@ def _is_chain(codecs: Sequence[Any], dtype: np.dtype[Any], compressed: bool = Tr
     order = codecs[0].endian if kinds in chains else None
     little = order is None or order.value == "little"
     return kinds in chains and little and sys.byteorder == "little" and dtype.byteorder in "=|<"
+
+
+def _codec(codec: BloscCodec | ZstdCodec) -> Any:
+    """Return what encodes as a codec of Zarr does, and decodes whatever its settings are: the bytes tell them."""
+    if isinstance(codec, ZstdCodec):
+        return Zstd(codec.level, codec.checksum)
+    shuffle = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
+    name, kind = codec.cname.value, shuffle[codec.shuffle.value]
+    return Blosc(name, codec.clevel, kind, codec.blocksize, typesize=codec.typesize)
 
 
 def _check_header(decoder: Any, content: npt.NDArray[np.uint8], size: int) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,7 +31,7 @@ class DurableStore(LocalStore):
     def set_sync(self, key: str, value: Buffer) -> None:
         """Write a file."""
         self._check_writable()
-        replace_file(self.root / key, writing_of(value.as_buffer_like()), self._beside)
+        replace_file(self.root / key, writing_of([value.as_buffer_like()]), self._beside)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write a file."""
@@ -44,6 +45,19 @@ class DurableStore(LocalStore):
             await self.set(key, value)
 
 
-def writing_of(data: Any) -> Callable[[Path], object]:
-    """Return what fills a file with bytes, as `replace_file` asks for it."""
-    return lambda beside: beside.write_bytes(data)
+def writing_of(parts: Sequence[Any]) -> Callable[[Path], object]:
+    """Return what fills a file with bytes, one after the other, as `replace_file` asks for it."""
+
+    def fill(beside: Path) -> None:
+        with FileIO(beside, "w") as file:
+            for part in parts:
+                _write(file, memoryview(part).cast("B"))
+
+    return fill
+
+
+def _write(file: FileIO, content: memoryview) -> None:
+    """Write all of it: the system may take less than it is given."""
+    done = 0
+    while done < len(content):
+        done += file.write(content[done:])

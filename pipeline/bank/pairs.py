@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.bank.arrays import NO_PATCH, PatchArrays, shard_key
-from pipeline.bank.chunks import ChunkMissing, Layout, ids_layout, layout_of, place_of
+from pipeline.bank.chunks import ChunkMissing, Layout, layouts_of, place_of
 from pipeline.bank.shards import decode_ids
 from pipeline.bank.storage import Storage
 
@@ -111,11 +111,9 @@ class PairArrays(Pairs):
 def open_pairs(bank: Storage) -> Pairs:
     """Return the pairs of a bank from which something was exported."""
     arrays = PatchArrays(bank)
-    hdr, ldr, rows = layout_of(arrays.hdr), layout_of(arrays.ldr), ids_layout(arrays.patch_id)
-    if hdr is None or ldr is None or rows is None or not hdr.rows == ldr.rows == rows:
-        return PairArrays(bank, arrays)
-    if hdr.dtype != np.float16 or ldr.dtype != np.uint8:
+    found = layouts_of(arrays.hdr, arrays.ldr, arrays.patch_id)
+    if found is None:
         return PairArrays(bank, arrays)
     # While an export adds rows, the arrays grow one after the other.
     total = min(int(array.shape[0]) for array in (arrays.hdr, arrays.ldr, arrays.patch_id))
-    return PairFiles(bank, rows, hdr, ldr, total)
+    return PairFiles(bank, found[0].rows, *found, total)

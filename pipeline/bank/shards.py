@@ -1,4 +1,4 @@
-"""The stored bytes of one shard: read once, checked chunk by chunk, and written anew as a whole.
+"""The stored bytes of one shard: read once, and checked chunk by chunk.
 
 What Zarr does with a shard, done here for all of its chunks at once, and without an end at the first damaged one.
 Legend: n rows of a shard that lie within the arrays, S patch size.
@@ -6,7 +6,7 @@ Legend: n rows of a shard that lie within the arrays, S patch size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +26,7 @@ from pipeline.bank.chunks import (
     index_bytes,
     layout_of,
 )
-from pipeline.bank.storage import Storage, writing
+from pipeline.bank.storage import Storage
 
 # As numbers without sign, all that is finite and not negative lies below infinity.
 _HALF_INFINITY = np.float16(np.inf).view(np.uint16)
@@ -90,29 +90,6 @@ def read_shard(bank: Storage, shard: int) -> StoredShard:
     stored = np.full(len(rows), NO_PATCH, np.int64) if ids is None else ids[: len(rows)]
     total = len(data) + sum(map(len, contents.values()))
     return StoredShard(Examined(rows, stored, ids_fault, faults, at_limit, total), arrays)
-
-
-def replace_shard(
-    bank: Storage, rows: Sequence[int], hdr: npt.NDArray[np.float16], ldr: npt.NDArray[np.uint8], ids: Sequence[int]
-) -> None:
-    """Write a shard that holds these patches and nothing else, whatever is stored there now.
-
-    rows: ascending, all of one shard. hdr (len(rows), S, S, 3), ldr likewise. Who reads meanwhile, and looks at the
-    patch_id after the pixels, never takes another patch's for his: the rows that change hands lose their ids first.
-    Raises BankError where the bank cannot be written.
-    """
-    arrays, memory = _arrays_in_memory(bank)
-    arrays.write(rows, hdr, ldr, ids)
-    keys = [arrays.shard_key(name, rows[0]) for name in ARRAYS]
-    with writing(bank):
-        before, missing = _fetch(bank, keys[-1])
-        if not missing:
-            after = decode_ids(memory[keys[-1]].to_bytes(), arrays.shard_rows)
-            held = decode_ids(before, arrays.shard_rows)
-            staying = np.full(arrays.shard_rows, NO_PATCH) if held is None else np.where(held == after, held, NO_PATCH)
-            bank.write(keys[-1], encode_ids(staying))
-        for key in keys:
-            bank.write(key, memory[key].to_bytes())
 
 
 def chunk_faults(data: bytes, chunks: int) -> list[str | None]:

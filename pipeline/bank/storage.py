@@ -18,6 +18,7 @@ from typing import Any
 import zarr.abc.store
 from zarr.storage import FsspecStore
 
+from pipeline.bank.chunks import Bytes
 from pipeline.bank.durable import DurableStore, writing_of
 from pipeline.bank.files import replace_file
 from pipeline.bank.parts import LocalParts, Parts, RemoteParts
@@ -47,6 +48,10 @@ class Storage(ABC):
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
         """Make or replace a file, as a whole and for good."""
+
+    def write_parts(self, key: str, parts: Sequence[Bytes]) -> None:
+        """Make or replace a file that holds some bytes, one after the other, as a whole and for good."""
+        self.write(key, b"".join(bytes(part) for part in parts))
 
     @abstractmethod
     def delete(self, key: str) -> None:
@@ -119,7 +124,11 @@ class LocalStorage(Storage):
 
     def write(self, key: str, data: bytes) -> None:
         """Make or replace a file by one rename."""
-        replace_file(self.path / key, writing_of(data), self._beside)
+        self.write_parts(key, [data])
+
+    def write_parts(self, key: str, parts: Sequence[Bytes]) -> None:
+        """Make or replace a file by one rename; its parts are not put together in memory."""
+        replace_file(self.path / key, writing_of(parts), self._beside)
 
     def delete(self, key: str) -> None:
         """Remove a file if it is there."""

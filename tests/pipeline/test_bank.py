@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,15 @@ from pipeline.bank import (
     BankReader,
     BankWriter,
     ExportSettings,
-    PatchArrays,
     Turn,
     commit_key,
+    durable,
     plan_shards,
     write_commit,
 )
 from pipeline.bank.arrays import HALF_MAX, to_half
 from pipeline.bank.commits import TURNS, list_commits
+from pipeline.bank.drafts import ShardDraft, write_patches
 from pipeline.bank.files import replace_file
 from pipeline.bank.schema import COLUMNS
 from pipeline.bank.writer import merge_patches
@@ -79,11 +81,10 @@ def make_exported_bank(
     rows = [patch_row(SOURCES[0], k, row=k, verdict="kept") for k in range(5)]
     with BankWriter.create(path, ATTRIBUTES) as writer:
         writer.create_arrays(16, ExportSettings(shard_rows=2, compression=compression))
-        arrays = writer.arrays()
-        arrays.resize(5)
+        writer.arrays().resize(5)
         for start in (0, 2, 4):
-            span = list(range(start, min(start + 2, 5)))
-            arrays.write(span, hdr[span], ldr[span], [rows[row]["patch_id"] for row in span])
+            span = range(start, min(start + 2, 5))
+            write_patches(writer.storage, ((row, rows[row]["patch_id"], hdr[row], ldr[row]) for row in span))
         writer.replace_patches(patch_table(*rows))
     return path, hdr, ldr
 
@@ -159,7 +160,8 @@ def test_rows_are_merged_as_by_a_dictionary_that_is_sorted(
 def test_who_works_on_in_a_turn_that_is_over_changes_nothing(tmp_path: Path) -> None:
     bank, hdr, ldr = make_exported_bank(tmp_path / "bank")
     turn = begin(bank)
-    arrays = PatchArrays(turn.storage, "r+")
+    draft = ShardDraft(turn.storage, 0)
+    draft.put(0, 8, hdr[2], ldr[2])
     write_commit(turn, "in time", patch_table(patch_row(SOURCES[0], 7)))
     with BankWriter.open(bank) as writer:  # the command is repeated after its driver was killed
         assert 7 in writer.patches["k"].to_pylist()
@@ -167,7 +169,7 @@ def test_who_works_on_in_a_turn_that_is_over_changes_nothing(tmp_path: Path) -> 
         with pytest.raises(BankError, match="another command took it over"):
             write_commit(turn, "late", patch_table(patch_row(SOURCES[0], 8)))
         with pytest.raises(BankError, match="cannot be written"):
-            arrays.write([0, 1], hdr[2:4], ldr[2:4], [8, 9])
+            draft.write()
         assert {path: path.read_bytes() for path in bank.rglob("*") if path.is_file()} == before
 
 
@@ -176,16 +178,15 @@ def test_a_turn_that_ends_while_a_file_is_being_filled_takes_the_file_with_it(
 ) -> None:
     bank, hdr, ldr = make_exported_bank(tmp_path / "bank")
     with BankWriter.open(bank) as writer:
-        turn, fill = writer.begin(), Path.write_bytes
+        turn, fill = writer.begin(), durable._write
 
-        def fill_and_end(path: Path, content: bytes) -> int:
-            written = fill(path, content)
+        def fill_and_end(file: FileIO, content: memoryview) -> None:
+            fill(file, content)
             writer.end()
-            return written
 
-        monkeypatch.setattr(Path, "write_bytes", fill_and_end)
+        monkeypatch.setattr(durable, "_write", fill_and_end)
         with pytest.raises(BankError, match="cannot be written"):
-            PatchArrays(turn.storage, "r+").write([0, 1], hdr[2:4], ldr[2:4], [8, 9])
+            write_patches(turn.storage, [(0, 8, hdr[2], ldr[2]), (1, 9, hdr[3], ldr[3])])
     np.testing.assert_array_equal(zarr.open_array(bank, path="hdr", mode="r")[:], hdr)
 
 
@@ -379,7 +380,8 @@ def test_a_lost_shard_of_hdr_shows_as_nan_in_plain_zarr(tmp_path: Path) -> None:
 def test_a_black_photograph_is_written_and_read_as_such(tmp_path: Path) -> None:
     bank, hdr, _ = make_exported_bank(tmp_path / "bank")
     with BankWriter.open(bank) as writer:
-        writer.arrays().write([0, 1], hdr[:2], np.zeros((2, 16, 16, 3), np.uint8), [1, 2])
+        black = np.zeros((16, 16, 3), np.uint8)
+        write_patches(writer.storage, [(0, 1, hdr[0], black), (1, 2, hdr[1], black)])
     assert not BankReader(bank).pair(0)[1].any()
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.bank import BankReader, PatchArrays, open_storage
-from pipeline.bank.shards import read_shard, replace_shard
+from pipeline.bank.chunks import Bytes
+from pipeline.bank.drafts import replace_shard
+from pipeline.bank.shards import read_shard
 from pipeline.compact import plan_moves
 from pipeline.errors import BankDamaged
 from tests.pipeline.banks import array, array_files, assert_same_bank, run_in_process, table
@@ -251,16 +253,16 @@ def test_a_row_that_changes_hands_loses_its_id_before_its_pixels(loose: Path, tm
     bank = open_storage(shutil.copytree(loose, tmp_path / "bank.zarr"))
     stored, states = read_shard(bank, 0), list[list[int]]()
     hdr, ldr = (np.stack(arrays) for arrays in zip(*(stored.pair(row) for row in stored.found.rows), strict=True))
-    write = bank.write
+    write = bank.write_parts
 
-    def watch(key: str, data: bytes) -> None:
+    def watch(key: str, parts: Sequence[Bytes]) -> None:
         if key.startswith("hdr"):
             states.append(np.asarray(PatchArrays(bank).patch_id[:4]).tolist())
-        write(key, data)
+        write(key, parts)
 
-    bank.write = watch  # type: ignore[method-assign]
+    bank.write_parts = watch  # type: ignore[method-assign]
     ids = stored.found.ids.tolist()
-    replace_shard(bank, [0, 1, 2, 3], hdr, ldr, [ids[0], 77, ids[2], 78])
+    replace_shard(bank, zip(range(4), [ids[0], 77, ids[2], 78], hdr, ldr, strict=True))
     assert states == [[ids[0], -1, ids[2], -1]]
     assert np.asarray(PatchArrays(bank).patch_id[:4]).tolist() == [ids[0], 77, ids[2], 78]
 

@@ -21,8 +21,8 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Sharding
 
 from pipeline.bank import BankReader, BankWriter, ExportSettings, PatchArrays, Storage, open_storage
 from pipeline.bank.chunks import crc
+from pipeline.bank.drafts import replace_shard, write_patches
 from pipeline.bank.pairs import PairArrays, PairFiles, open_pairs
-from pipeline.bank.shards import replace_shard
 from pipeline.errors import BankDamaged
 
 Array = npt.NDArray[Any]
@@ -42,9 +42,8 @@ def make(place: str | Path, compression: Any, shard_rows: int, size: int, rows: 
     bank = open_storage(place)
     hdr, ldr = pixels(rows, size)
     PatchArrays.create(bank, size, ExportSettings(shard_rows=shard_rows, compression=compression))
-    arrays = PatchArrays(bank, "r+")
-    arrays.resize(rows)
-    write_rows(arrays, hdr, ldr, range(rows))
+    PatchArrays(bank, "r+").resize(rows)
+    write_rows(bank, hdr, ldr, range(rows), shard_rows)
     return bank, hdr, ldr
 
 
@@ -53,11 +52,10 @@ def pixels(rows: int, size: int) -> tuple[Array, Array]:
     return (values % 331 / 100).astype(np.float16), (values % 253).astype(np.uint8)
 
 
-def write_rows(arrays: PatchArrays, hdr: Array, ldr: Array, rows: range) -> None:
-    for first in range(0, rows.stop, arrays.shard_rows):
-        span = [row for row in rows if first <= row < first + arrays.shard_rows]
-        if span:
-            arrays.write(span, hdr[span], ldr[span], [100 + row for row in span])
+def write_rows(bank: Storage, hdr: Array, ldr: Array, rows: range, shard_rows: int) -> None:
+    for first in range(0, rows.stop, shard_rows):
+        span = [row for row in rows if first <= row < first + shard_rows]
+        write_patches(bank, ((row, 100 + row, hdr[row], ldr[row]) for row in span))
 
 
 def same(one: tuple[Array, Array], other: tuple[Array, Array]) -> None:
@@ -162,7 +160,7 @@ def test_a_lost_chunk_of_a_photograph_is_never_black(tmp_path: Path) -> None:
 
 def test_what_an_export_writes_between_its_patches_is_no_pair(tmp_path: Path) -> None:
     bank, hdr, ldr = make(tmp_path / "bank.zarr", "lz4", 4, 4, 3)
-    replace_shard(bank, [0, 2], hdr[[0, 2]], ldr[[0, 2]], [100, 102])
+    replace_shard(bank, [(row, 100 + row, hdr[row], ldr[row]) for row in (0, 2)])
     reader = reader_of(bank)
     with pytest.raises(BankDamaged, match="pixels of row 1 are missing"):
         reader.pair(1)
@@ -173,15 +171,14 @@ def test_rows_that_were_replaced_or_added_while_one_reads_show_at_once(tmp_path:
     bank, hdr, ldr = make(tmp_path / "bank.zarr", "lz4", 2, 4, 3)
     reader = reader_of(bank)
     same(reader.pair(1, 101), (hdr[1], ldr[1]))
-    replace_shard(bank, [0, 1], hdr[[0, 2]], ldr[[0, 2]], [100, 102])
+    replace_shard(bank, [(0, 100, hdr[0], ldr[0]), (1, 102, hdr[2], ldr[2])])
     with pytest.raises(BankDamaged, match="row 1 does not hold patch 101"):
         reader.pair(1, 101)
     same(reader.pair(1, 102), (hdr[2], ldr[2]))
     with pytest.raises(BankDamaged, match="row 3"):
         reader.pair(3, 103)
-    arrays = PatchArrays(bank, "r+")
-    arrays.resize(4)
-    arrays.write([2, 3], hdr[:2], ldr[:2], [100, 103])
+    PatchArrays(bank, "r+").resize(4)
+    write_patches(bank, [(2, 100, hdr[0], ldr[0]), (3, 103, hdr[1], ldr[1])])
     same(reader.pair(3, 103), (hdr[1], ldr[1]))
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.bank import BankWriter, ExportSettings, PatchArrays, Storage, open_storage
-from pipeline.bank.shards import decode_ids, encode_ids, read_shard, replace_shard
+from pipeline.bank.chunks import crc
+from pipeline.bank.drafts import Patch, ShardDraft, replace_shard, write_patches
+from pipeline.bank.shards import decode_ids, encode_ids, read_shard
+from pipeline.errors import BankDamaged, BankError
 
 SIZE, ROWS, SHARD_ROWS = 8, 6, 4
 Pixels = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
@@ -23,15 +27,24 @@ def make(place: Path, compression: Any, written: tuple[int, ...] = tuple(range(R
     BankWriter.create(place, {"seed": 0, "config": {}, "versions": {}}).close()
     bank, rng = open_storage(place), np.random.default_rng(0)
     PatchArrays.create(bank, SIZE, ExportSettings(shard_rows=SHARD_ROWS, compression=compression))
-    arrays = PatchArrays(bank, "r+")
-    arrays.resize(ROWS)
+    PatchArrays(bank, "r+").resize(ROWS)
     hdr = rng.random((ROWS, SIZE, SIZE, 3)).astype(np.float16)
     ldr = rng.integers(0, 4, (ROWS, SIZE, SIZE, 3), np.uint8)
     for first in range(0, ROWS, SHARD_ROWS):
         rows = [row for row in written if first <= row < first + SHARD_ROWS]
-        if rows:
-            arrays.write(rows, hdr[rows], ldr[rows], [100 + row for row in rows])
+        write_patches(bank, patches((hdr, ldr), rows))
     return bank, (hdr, ldr)
+
+
+def patches(pixels: Pixels, rows: Iterable[int]) -> list[Patch]:
+    return [(row, 100 + row, pixels[0][row], pixels[1][row]) for row in rows]
+
+
+def let_zarr_write(bank: Storage, pixels: Pixels, rows: range) -> None:
+    """Write rows that follow each other by Zarr alone."""
+    arrays, span = PatchArrays(bank, "r+"), slice(rows.start, rows.stop)
+    arrays.hdr[span], arrays.ldr[span] = pixels[0][span], pixels[1][span]
+    arrays.patch_id[span] = np.arange(100 + rows.start, 100 + rows.stop)
 
 
 def zarr_reads(bank: Storage, pixels: Pixels, row: int) -> bool:
@@ -111,10 +124,81 @@ def test_a_shard_written_anew_has_the_bytes_that_an_export_gives_it(
     for first in (0, 4):
         rows = [row for row in written if first <= row < first + SHARD_ROWS]
         if rows:
-            replace_shard(again, rows, hdr[rows], ldr[rows], [100 + row for row in rows])
+            replace_shard(again, patches((hdr, ldr), rows))
             for name in ("hdr", "ldr", "patch_id"):
                 key = PatchArrays(once).shard_key(name, first)
                 assert again.read(key) == once.read(key)
+
+
+def stored_files(bank: Storage) -> dict[str, bytes]:
+    return {key: bank.read(key) for name in ("hdr", "ldr", "patch_id") for key in bank.keys(f"{name}/c")}
+
+
+@pytest.mark.parametrize("compression", ["none", "lz4", "zstd"])
+@pytest.mark.parametrize("parts", [[range(6)], [range(2), range(2, 4), range(4, 6)], [range(3, 5), range(1, 4)]])
+def test_a_shard_has_the_bytes_that_zarr_gives_it(compression: Any, parts: list[range], tmp_path: Path) -> None:
+    ours, pixels = make(tmp_path / "ours.zarr", compression, ())
+    theirs, _ = make(tmp_path / "theirs.zarr", compression, ())
+    for part in parts:
+        let_zarr_write(theirs, pixels, part)
+        for shard in (0, 1):
+            write_patches(ours, patches(pixels, [row for row in part if row // SHARD_ROWS == shard]))
+    assert stored_files(ours) == stored_files(theirs)
+    assert len(stored_files(ours)) == 6
+
+
+def test_what_lies_beside_new_patches_is_carried_over_even_if_it_is_damaged(tmp_path: Path) -> None:
+    bank, pixels = make(tmp_path / "bank.zarr", "lz4", (0, 1, 2))
+    content = bytearray(bank.read("hdr/c/0/0/0/0"))
+    content[10] ^= 1  # in row 0
+    bank.write("hdr/c/0/0/0/0", bytes(content))
+    write_patches(bank, patches(pixels, [3]))
+    found = read_shard(bank, 0).found
+    assert found.faults == {0: "hdr/c/0/0/0/0 does not match its checksum"}
+    assert found.ids.tolist() == [100, 101, 102, 103]
+    assert all(zarr_reads(bank, pixels, row) for row in (1, 2, 3))
+
+
+@pytest.mark.parametrize("key", ["hdr/c/0/0/0/0", "ldr/c/0/0/0/0", "patch_id/c/0"])
+@pytest.mark.parametrize("left", [0.5, 3])
+def test_a_shard_that_cannot_be_carried_over_is_left_as_it_is(key: str, left: float, tmp_path: Path) -> None:
+    bank, pixels = make(tmp_path / "bank.zarr", "lz4", (0, 1))
+    content = bank.read(key)
+    bank.write(key, content[: int(len(content) * left)] if left < 1 else content[: int(left)])
+    before = stored_files(bank)
+    with pytest.raises(BankDamaged, match=rf"^{key} .*; run hdrprep verify --repair first$"):
+        write_patches(bank, patches(pixels, [2]))
+    assert stored_files(bank) == before
+
+
+def test_a_chunk_said_to_lie_beyond_its_shard_is_damage(tmp_path: Path) -> None:
+    bank, pixels = make(tmp_path / "bank.zarr", "lz4", (0, 1))
+    content, key = bank.read("hdr/c/0/0/0/0"), "hdr/c/0/0/0/0"
+    index = np.frombuffer(content[-68:-4], "<u8").copy()
+    index[0] = len(content)
+    bank.write(key, content[:-68] + index.tobytes() + crc(index.tobytes()))
+    with pytest.raises(BankDamaged, match="damaged index"):
+        write_patches(bank, patches(pixels, [2]))
+
+
+def test_a_draft_takes_patches_of_its_own_shard_and_size_only(tmp_path: Path) -> None:
+    bank, (hdr, ldr) = make(tmp_path / "bank.zarr", "lz4")
+    draft = ShardDraft(bank, 0)
+    with pytest.raises(ValueError, match="row 4 lies in shard 1, not in 0"):
+        draft.put(4, 104, hdr[4], ldr[4])
+    with pytest.raises(ValueError, match=r"a chunk is float16 \(8, 8, 3\)|a chunk is float16 \(1, 8, 8, 3\)"):
+        draft.put(0, 100, hdr[0][:4], ldr[0])
+    with pytest.raises(ValueError, match="a chunk is uint8"):
+        draft.put(0, 100, hdr[0], ldr[0].astype(np.float32))
+
+
+def test_arrays_of_other_software_are_not_written(tmp_path: Path) -> None:
+    bank, (hdr, ldr) = make(tmp_path / "bank.zarr", "lz4")
+    zarr.create_array(
+        tmp_path / "bank.zarr", name="ldr", shape=ldr.shape, chunks=(1, SIZE, SIZE, 3), dtype="uint8", overwrite=True
+    )
+    with pytest.raises(BankError, match="stored by other software; export into a new bank"):
+        write_patches(bank, patches((hdr, ldr), [0]))
 
 
 @given(ids=st.lists(st.integers(-1, 2**63 - 1), min_size=1, max_size=9))
