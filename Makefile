@@ -13,8 +13,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 demo: $(READY)
 	$(BIN)/hdrprep demo $(DEMO)
 
+# Files of tests side by side: what a module sets up, it sets up once.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What CI runs.
 check: format-check lint types imports test

@@ -27,6 +27,7 @@ from model.color import well_exposed_mask
 from model.order import Draw
 from pipeline.bank import BankReader
 from pipeline.errors import BankError, HdrprepError
+from pipeline.interrupts import holding
 from pipeline.records import Camera, Window
 
 # A patch is its recipe: the numbers of these columns determine its pixels.
@@ -220,16 +221,11 @@ def make_loader(
 
 
 def start_reading(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Begin a pass of a loader, its processes deaf to Ctrl-C and SIGTERM, which a terminal sends to all of them.
-
-    They inherit the deafness from this moment on, and so have it before their first line of Python.
-    """
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _STOP_SIGNALS} if loader.num_workers else {}
-    try:
+    """Begin a pass of a loader, its processes deaf to Ctrl-C and SIGTERM, which a terminal sends to all of them."""
+    if not loader.num_workers:
         return iter(loader)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with holding(*_STOP_SIGNALS):
+        return iter(loader)
 
 
 def keep_freed_memory() -> None:

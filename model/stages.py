@@ -9,7 +9,7 @@ hdr              patches of a bank                    Eq. 5                   lo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ from pipeline.bank import BankReader
 from pipeline.camera import CameraSettings
 from pipeline.errors import BankError, HdrprepError, UsageError
 from pipeline.records import derive_seed
+
+LEAST = 256  # pixels of a patch, of which the deepest features keep two a side
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ def open_stage(settings: TrainSettings, bank: str) -> Stage:
     first = stage.train[Draw(stage.order.place(0), 0)]
     if isinstance(first, HdrprepError):
         raise first
-    return stage
+    size = first.hdr.shape[0] if settings.stage == "hdr" else settings.patch_size
+    return replace(stage, notices=stage.notices + warn_of_small(size))
 
 
 def open_bank(settings: TrainSettings, bank: str) -> Stage:
@@ -112,6 +115,20 @@ def truth_loss(settings: TrainSettings) -> Callable[[Tensor, Example, Vgg | None
 def truth_panel(Y: Tensor, example: Example) -> Tensor:
     """Return pictures of radiance beside its truth."""
     return hdr_panel(*example, Y)
+
+
+def warn_of_small(size: int) -> tuple[str, ...]:
+    """Say that patches of so many pixels are too small for whole pictures, if they are.
+
+    At 128 pixels and below the deepest of the seven halvings leaves one pixel, and all but the middle of the deepest
+    kernels sees nothing but what the edge is continued by: on larger pictures it is used, and was never trained.
+    """
+    if size >= LEAST:
+        return ()
+    return (
+        f"Patches of {size} pixels are too small to learn what whole pictures need, for the deepest features see "
+        f"hardly more than the edge (docs/experiment.md); train on {LEAST} or more",
+    )
 
 
 def describe_sides(sides: Sides, wants_validation: bool) -> tuple[str, ...]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -20,6 +18,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster
 
 from pipeline.config import RunSettings
 from pipeline.errors import BankError, ClusterError, OutputError, UsageError, describe
+from pipeline.interrupts import holding
 from pipeline.logs import log
 from pipeline.versions import versions
 
@@ -178,7 +177,8 @@ class Workers:
                 )
             if self._settings.scheduler is None:
                 workers = self._settings.workers or os.cpu_count() or 1
-                self._cluster = _thread_of_this_process() if self._in_process else _local_cluster(workers)
+                with holding(signal.SIGINT):  # until there is something to close
+                    self._cluster = _thread_of_this_process() if self._in_process else _local_cluster(workers)
             else:  # what happens to it is told by us, in a sentence
                 for name in ("distributed", "distributed.client"):
                     logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -248,15 +248,14 @@ def _local_cluster(workers: int) -> LocalCluster:
 
 
 def _processes(workers: int) -> LocalCluster:
-    with _ignoring_interrupts():  # what the workers inherit, before they can say so themselves
-        # Port 0: any free one, so that two runs on one machine do not get in each other's way.
-        return LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        )
+    # Port 0: any free one, so that two runs on one machine do not get in each other's way.
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    )
 
 
 def _thread_of_this_process() -> LocalCluster:
@@ -269,18 +268,6 @@ def _thread_of_this_process() -> LocalCluster:
             dashboard_address="127.0.0.1:0",  # None stands for a fixed port, which another run may have taken
             silence_logs=logging.CRITICAL,
         )
-
-
-@contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _describe(error: BaseException) -> str:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import TypeVar
 
 import cv2
 import torch
 
 from model.errors import EvaluationError
+from pipeline.interrupts import holding
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
@@ -32,7 +31,7 @@ def run_jobs(work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) 
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn"), initializer=_begin)
     try:
-        with _ignoring_interrupts():  # what the workers inherit, before they have imported anything
+        with holding(signal.SIGINT):
             waiting = [pool.submit(work, job) for job in jobs]
         for done in as_completed(waiting):
             yield done.result()
@@ -48,19 +47,6 @@ def run_jobs(work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) 
             process.terminate()
         for process in processes:
             process.join()
-
-
-@contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Start processes to which Ctrl-C means nothing: it reaches all of the terminal, and this one ends the others."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _begin() -> None:

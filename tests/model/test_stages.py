@@ -15,9 +15,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from model.checkpoint import list_checkpoints, load_state
+from model.config import StageName, TrainSettings
 from model.holes import DrawnHoles
+from model.stages import open_stage
 from model.train import main
-from tests.model.photo_folder import make_photographs
+from tests.model.photo_folder import make_photographs, picture
 from tests.model.test_train import failing, lines
 from tests.model.test_vgg import random_vgg
 from tests.model.toy_bank import change_attributes, make_bank, sources_on
@@ -232,3 +234,19 @@ def test_new_cameras_are_drawn_as_the_bank_was_made(tmp_path: Path, capsys: pyte
     assert main(["--out", str(tmp_path / "bright"), *QUICK, *more, "--steps", "1"]) == 0
     dim, bright = lines(tmp_path / "dim")[0], lines(tmp_path / "bright")[0]
     assert dim["reconstruction"] > 2.0 * bright["reconstruction"]  # more of the patch is saturated
+
+
+@pytest.mark.parametrize(("size", "told"), [(128, True), (255, True), (256, False)])
+def test_patches_too_small_for_whole_pictures_are_told(size: int, told: bool, tmp_path: Path) -> None:
+    make_bank(tmp_path / "bank.zarr", sources_on("train", 1), 1, size=size)
+    notices = open_stage(TrainSettings(stage="hdr"), str(tmp_path / "bank.zarr")).notices
+    assert any(notice.startswith(f"Patches of {size} pixels are too small") for notice in notices) == told
+
+
+@pytest.mark.parametrize("stage", ["inpainting", "hdr-pretraining"])
+def test_photographs_too_small_for_whole_pictures_are_told(stage: StageName, tmp_path: Path) -> None:
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number, 260, 260))
+    for size, told in ((64, True), (256, False)):
+        settings = TrainSettings(stage=stage, photos=str(tmp_path), patch_size=size)
+        assert any("too small" in notice for notice in open_stage(settings, "").notices) == told

@@ -289,6 +289,7 @@ def failing(capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, str
         "Downloading",
         "Photographs in",
         "There are too few",
+        "Patches of ",
     )
     errors = [line for line in stderr.splitlines() if not line.startswith(notices)]
     assert len(errors) == 1, stderr
