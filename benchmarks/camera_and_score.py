@@ -11,6 +11,7 @@ kept by an earlier one, and of one that has none.
 
 Scores are compared on the literal camera's pixels, where they may differ by 1e-4 of themselves; `verdicts` counts those
 that change though the score is farther than that from the threshold. `end_to_end` compares with our camera's pixels.
+`whole run` is `benchmarks/scaling.py` on two generated frames: decoding, Dask, commits and stored pixels included.
 Peak memory is that of a fresh process that ingests and scores one generated frame of 8 megapixels, above one that only
 imports.
 """
@@ -110,10 +111,23 @@ def _figures(options: argparse.Namespace) -> dict[str, Any]:
             "idle": idle,
             "above idle and frame of 8 MP": round(busy - idle - np.prod(FRAME) * 12e-6),
         },
+        "whole run: cpu ms a candidate": _whole_run(options.size),
         "workload": {"files": names, "patches": comparison.count, "size": options.size},
         **conditions(),
         "versions": versions(),
     }
+
+
+def _whole_run(size: int) -> dict[str, float]:
+    """Return what a candidate costs from the source to the stored patch, with workers and in a plain loop."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "scaling.json"
+        command = [sys.executable, ROOT / "benchmarks" / "scaling.py", "--frames", 2, "--repeat", 1]
+        command += ["--patch-size", size, "--out", out]
+        subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
+        told = json.loads(out.read_text())
+    ways = {"plain loop": "loop", "one worker": "one worker", "two workers": "two workers in full"}
+    return {name: round(1000 * told[key]["cpu"] / told[key]["candidates"], 2) for name, key in ways.items()}
 
 
 def _frames(files: Sequence[Path], size: int) -> tuple[list[FloatImage], list[str]]:

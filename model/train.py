@@ -31,6 +31,7 @@ from model.arithmetic import cannot_compile, determinism
 from model.checkpoint import WEIGHTS, list_checkpoints, load_state
 from model.command import INTERRUPTED, Parser, is_out_of_memory, pick_device, run_command, say
 from model.config import StageName, TrainSettings, resolve
+from model.data import keep_freed_memory
 from model.errors import TrainingError
 from model.processes import Processes, joined
 from model.run import Run, build, resume
@@ -69,6 +70,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def train(options: argparse.Namespace) -> int:
     """Build a run, go through its steps, and say where the weights are."""
     device = pick_device(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()  # fetching the pages of each step anew takes a tenth of its time
     with StopRequest() as stop, joined(cuda=device.type == "cuda") as processes:
         settings, checkpoint = read_settings(options)
         with determinism(settings.deterministic), remedies(settings):
