@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 
 
@@ -19,15 +19,20 @@ def holding(*signals: signal.Signals) -> Iterator[None]:
     """
     resource_tracker.ensure_running()  # multiprocessing would start it when it is needed, and let the signals through
     held: list[int] = []
-    main = threading.current_thread() is threading.main_thread()
-    # The mask is what processes inherit. Threads that were there before do not have it, and may take the signal.
-    handlers = {number: signal.signal(number, lambda number, _: held.append(number)) for number in signals if main}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
+    with ExitStack() as afterwards:  # each of them happens, last first, whatever the ones before raise
+        afterwards.callback(_answer, held)
+        # The mask is what processes inherit. Threads that were there before do not have it, and may take the signal.
+        for number in signals if threading.current_thread() is threading.main_thread() else ():
+            handler = signal.getsignal(number)
+            if handler is not None:  # else it is none of Python's
+                afterwards.callback(signal.signal, number, handler)
+                signal.signal(number, lambda number, _: held.append(number))
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        afterwards.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for arrived in dict.fromkeys(held):
-            signal.raise_signal(arrived)
+
+
+def _answer(held: Sequence[int]) -> None:
+    with ExitStack() as each:  # all of them, even where the first raises
+        for number in reversed(held):
+            each.callback(signal.raise_signal, number)

@@ -172,7 +172,7 @@ def _copies(plans: Sequence[ShardPlan], patches: pa.Table, banks: Sequence[Stora
         copies = [
             (number, row | lying, target) for row, (number, lying), target in zip(rows, places, plan.rows, strict=True)
         ]
-        yield Task((banks, copies), f"row {plan.rows[0]}", len(copies))
+        yield Task((banks, copies, plan.fresh), f"row {plan.rows[0]}", len(copies))
 
 
 def other_versions(parts: Sequence[Part], ours: Mapping[str, str]) -> list[str]:

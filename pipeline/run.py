@@ -126,7 +126,7 @@ class Pipeline:
         for plan in plans:
             rows = patches.take(pa.array(plan.positions)).to_pylist()
             needed = {row["source_id"]: sources[row["source_id"]] for row in rows}
-            yield Task((needed, rows, plan.rows), needed[rows[0]["source_id"]]["path"], len(rows))
+            yield Task((needed, rows, plan.rows, plan.fresh), needed[rows[0]["source_id"]]["path"], len(rows))
 
     def _sources_by_id(self) -> dict[str, Row]:
         return {row["source_id"]: row for row in self.writer.sources.to_pylist() if row["source_id"] is not None}

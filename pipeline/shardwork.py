@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.bank import BankReader, PatchArrays, Storage, commit_key, write_commit
 from pipeline.bank.arrays import to_half
-from pipeline.bank.drafts import Patch, replace_shard, write_patches
+from pipeline.bank.drafts import Patch, write_patches
 from pipeline.bank.shards import Examined, StoredShard, read_shard
 from pipeline.camera import render
 from pipeline.config import Settings
@@ -120,10 +120,13 @@ def move_patches(place: Place, staying: Mapping[int, int], moves: Sequence[tuple
     return Outcome(str(place.turn.bank), len(moves))
 
 
-def copy_patches(place: Place, banks: Sequence[Storage], copies: Sequence[tuple[int, Row, int]]) -> Outcome:
+def copy_patches(
+    place: Place, banks: Sequence[Storage], copies: Sequence[tuple[int, Row, int]], fresh: bool
+) -> Outcome:
     """Copy patches of other banks into a shard, beside those that lie there, and commit where they are.
 
-    copies: which bank a patch comes from, its row of the table there, and the array row that it comes to.
+    copies: which bank a patch comes from, its row of the table there, and the array row that it comes to. fresh: no
+    other patch lies in the shard.
     """
     single_threaded()
     readers = [BankReader(bank) for bank in banks]
@@ -135,7 +138,10 @@ def copy_patches(place: Place, banks: Sequence[Storage], copies: Sequence[tuple[
             return Outcome(str(banks[origin]), reason=str(error))
         done.append({**row, "row": target})
     place.turn.check()
-    write_patches(place.turn.storage, patches)
+    try:
+        write_patches(place.turn.storage, patches, fresh)
+    except BankDamaged as error:
+        return Outcome(str(place.turn.bank), reason=str(error))
     write_commit(place.turn, commit_key("shard", done[0]["row"]), patch_table(done))
     return Outcome(str(place.turn.bank), len(done))
 
@@ -149,7 +155,7 @@ def _intact(stored: StoredShard, row: int, patch_id: int) -> Pair:
 
 def _write(place: Place, pairs: Mapping[int, Pair]) -> None:
     place.turn.check()
-    replace_shard(place.turn.storage, [(row, *pairs[row]) for row in sorted(pairs)])
+    write_patches(place.turn.storage, [(row, *pairs[row]) for row in sorted(pairs)], empty=True)
 
 
 def _render(place: Place, source: Row, rows: Sequence[Row]) -> Iterator[tuple[Row, Pair, int]]:

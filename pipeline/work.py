@@ -27,7 +27,7 @@ from pipeline.bank.drafts import ShardDraft
 from pipeline.camera import render
 from pipeline.config import Settings
 from pipeline.crops import check_size
-from pipeline.errors import SourceError
+from pipeline.errors import BankDamaged, SourceError
 from pipeline.frames import probe, read_frames
 from pipeline.frames.sequence import sequence_files, shape_of
 from pipeline.guard import time_limit
@@ -162,15 +162,20 @@ def score_frames(place: Place, source: Row, rows: Sequence[Row], settings: Setti
     return _rework(place, source, rows, lambda pixels, some: score_rows(pixels, some, settings))
 
 
-def export_shard(place: Place, sources: Mapping[str, Row], rows: Sequence[Row], array_rows: Sequence[int]) -> Outcome:
+def export_shard(
+    place: Place, sources: Mapping[str, Row], rows: Sequence[Row], array_rows: Sequence[int], fresh: bool
+) -> Outcome:
     """Render patches into rows of the arrays, all of one shard, and commit where they are.
 
     `rows` are in the order (source_id, frame, k), so that each frame is decoded once; `sources` holds the row of each
-    source by identity.
+    source by identity. In a shard that is `fresh` lies no other patch.
     """
     single_threaded()
     place.turn.check()
-    draft, done = ShardDraft(place.turn.storage, array_rows[0]), list[Row]()
+    try:
+        draft, done = ShardDraft(place.turn.storage, array_rows[0], empty=fresh), list[Row]()
+    except BankDamaged as error:
+        return Outcome(str(place.turn.bank), reason=str(error))
     for source_id, group in groupby(rows, key=lambda row: str(row["source_id"])):
         source = sources[source_id]
         try:

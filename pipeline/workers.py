@@ -49,6 +49,8 @@ LOCAL_DASK = {
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "2s",
     "distributed.worker.memory.monitor-interval": "500ms",
+    # A worker has one task; one that is paused would wait for memory that it keeps itself.
+    "distributed.worker.memory.pause": False,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,11 @@ from hypothesis import settings
 # first example of a test pays for imports and caches.
 settings.register_profile("hdrprep", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("hdrprep")
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, which tests send: a job in the background is started deaf to it, and so are its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -42,10 +42,14 @@ class ExportSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """What one task writes: the arrays' `rows`, all in one shard, and the positions of their patches in the table."""
+    """What one task writes: the arrays' `rows`, all in one shard, and the positions of their patches in the table.
+
+    A shard is `fresh` where no other patch of the table lies in it, whatever is stored there.
+    """
 
     rows: tuple[int, ...]
     positions: tuple[int, ...]
+    fresh: bool
 
 
 class PatchArrays:
@@ -129,7 +133,11 @@ def plan_shards(exported: npt.NDArray[np.int64], pending: Sequence[int], shard_r
     plans: dict[int, list[tuple[int, int]]] = {}
     for row, position in zip(free.tolist(), pending, strict=True):
         plans.setdefault(row // shard_rows, []).append((row, position))
-    return [ShardPlan(*map(tuple, zip(*pairs, strict=True))) for pairs in plans.values()]
+    shared = set((exported // shard_rows).tolist())
+    return [
+        ShardPlan(tuple(row for row, _ in pairs), tuple(position for _, position in pairs), shard not in shared)
+        for shard, pairs in plans.items()
+    ]
 
 
 def array_metadata(patch_size: int, settings: ExportSettings, rows: int) -> dict[str, dict[str, Any]]:

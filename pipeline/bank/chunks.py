@@ -145,12 +145,10 @@ def entry_of(index: Bytes, chunk: int) -> tuple[int, int]:
 
 
 def split_chunks(shard: bytes, rows: int) -> dict[int, list[Bytes]]:
-    """Return the bytes of each chunk that a stored shard holds, by its number; none of a shard that is not there.
+    """Return the bytes of each chunk that a stored shard holds, by its number.
 
     Whether their checksums hold is not looked at. Raises ChunkFault where the index cannot be used.
     """
-    if not shard:
-        return {}
     index, end = shard[-index_bytes(rows) :], len(shard) - index_bytes(rows)
     if end < 0 or not has_crc(index):
         raise ChunkFault(UNREADABLE_INDEX)
@@ -163,6 +161,8 @@ def split_chunks(shard: bytes, rows: int) -> dict[int, list[Bytes]]:
         if offset + length > end:
             raise ChunkFault(UNREADABLE_INDEX)
         chunks[chunk] = [memoryview(shard)[offset : offset + length]]
+    if sum(len(part) for [part] in chunks.values()) > end:  # they overlap
+        raise ChunkFault(UNREADABLE_INDEX)
     return chunks
 
 

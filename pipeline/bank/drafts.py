@@ -25,8 +25,8 @@ Patch = tuple[int, int, npt.NDArray[np.float16], npt.NDArray[np.uint8]]  # row, 
 class ShardDraft:
     """The shard that a row lies in, with what is stored in it, or `empty`; nothing is written before `write`.
 
-    Raises BankDamaged where what is stored cannot be carried over, BankError where the arrays are stored in a way that
-    this project does not write.
+    Raises BankDamaged where what is stored cannot be carried over, BankError where it cannot be read, or the arrays are
+    stored in a way that this project does not write.
     """
 
     def __init__(self, bank: Storage, row: int, empty: bool = False) -> None:
@@ -54,71 +54,63 @@ class ShardDraft:
     def write(self) -> None:
         """Write the pixels, then the ids, so that an id stands for pixels that are there.
 
-        Each file is replaced once, whole: who reads it meanwhile, or writes the same in its place, loses none.
-        Raises BankError where the bank cannot be written.
+        Rows that change hands lose their ids before: who reads meanwhile, and looks at the patch_id after the pixels,
+        never takes another patch's for his. Each file is replaced whole. Raises BankError where the bank cannot be
+        written.
         """
         with writing(self._bank):
+            self._clear_changing()
             for key, chunks in zip(self._keys, self._chunks, strict=False):
                 self._bank.write_parts(key, join_chunks(chunks, self._rows))
             self._bank.write(self._keys[-1], encode_ids(self._ids))
 
-    def clear_changing(self) -> None:
-        """Take the ids of the rows that will change hands off the stored shard. Raises BankError."""
-        with writing(self._bank):
-            if not self._bank.exists(self._keys[-1]):
-                return
+    def _clear_changing(self) -> None:
+        try:
             held = decode_ids(self._bank.read(self._keys[-1]), self._rows)
-            staying = np.full(self._rows, NO_PATCH) if held is None else np.where(held == self._ids, held, NO_PATCH)
-            self._bank.write(self._keys[-1], encode_ids(staying))
+        except FileNotFoundError:
+            return
+        except OSError:  # it is replaced all the same
+            held = None
+        changing = np.ones(self._rows, bool) if held is None else (held != self._ids) & (held != NO_PATCH)
+        if changing.any():
+            staying = NO_PATCH if held is None else held
+            self._bank.write(self._keys[-1], encode_ids(np.where(changing, NO_PATCH, staying)))
 
     def _take_over(self) -> None:
         for key, chunks in zip(self._keys, self._chunks, strict=False):
+            stored = self._fetch(key)
             try:
-                chunks |= split_chunks(_fetch(self._bank, key), self._rows)
+                chunks |= {} if stored is None else split_chunks(stored, self._rows)
             except ChunkFault as fault:
-                raise _damaged(key, str(fault)) from fault
-        stored = _fetch(self._bank, self._keys[-1])
-        if stored:
+                raise self._damaged(key, str(fault)) from fault
+        stored = self._fetch(self._keys[-1])
+        if stored is not None:
             held = decode_ids(stored, self._rows)
             if held is None:
-                raise _damaged(self._keys[-1], "does not match its checksum")
+                raise self._damaged(self._keys[-1], "does not match its checksum")
             self._ids[:] = held
 
+    def _fetch(self, key: str) -> bytes | None:
+        """Return what is stored, None where there is no such file."""
+        try:
+            return self._bank.read(key)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise BankError(f"{self._bank}/{key} cannot be read ({error.strerror or error})") from error
 
-def write_patches(bank: Storage, patches: Iterable[Patch]) -> None:
-    """Write patches, all of one shard, beside those that lie in it. Raises as ShardDraft does."""
-    draft: ShardDraft | None = None
-    for row, patch_id, hdr, ldr in patches:
-        draft = draft or ShardDraft(bank, row)
-        draft.put(row, patch_id, hdr, ldr)
-    if draft is not None:
-        draft.write()
+    def _damaged(self, key: str, fault: str) -> BankDamaged:
+        return BankDamaged(f"{self._bank}/{key} {fault}; run hdrprep verify --repair on that bank first")
 
 
-def replace_shard(bank: Storage, patches: Iterable[Patch]) -> None:
-    """Write a shard that holds these patches and nothing else, whatever is stored there now.
+def write_patches(bank: Storage, patches: Iterable[Patch], empty: bool = False) -> None:
+    """Write patches, all of one shard, beside those that lie in it, or `empty`: in place of them.
 
-    Who reads meanwhile, and looks at the patch_id after the pixels, never takes another patch's for his: the rows that
-    change hands lose their ids first. Raises BankError where the bank cannot be written.
+    Raises as ShardDraft does.
     """
     draft: ShardDraft | None = None
     for row, patch_id, hdr, ldr in patches:
-        draft = draft or ShardDraft(bank, row, empty=True)
+        draft = draft or ShardDraft(bank, row, empty)
         draft.put(row, patch_id, hdr, ldr)
     if draft is not None:
-        draft.clear_changing()
         draft.write()
-
-
-def _fetch(bank: Storage, key: str) -> bytes:
-    """Return what is stored, nothing where there is no such file. Raises BankDamaged where it cannot be read."""
-    try:
-        return bank.read(key)
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise _damaged(key, f"cannot be read ({error.strerror or error})") from error
-
-
-def _damaged(key: str, fault: str) -> BankDamaged:
-    return BankDamaged(f"{key} {fault}; run hdrprep verify --repair first")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import zarr.abc.store
 from zarr.storage import FsspecStore
@@ -51,7 +51,7 @@ class Storage(ABC):
 
     def write_parts(self, key: str, parts: Sequence[Bytes]) -> None:
         """Make or replace a file that holds some bytes, one after the other, as a whole and for good."""
-        self.write(key, b"".join(bytes(part) for part in parts))
+        self.write(key, b"".join(cast("Sequence[bytes]", parts)))
 
     @abstractmethod
     def delete(self, key: str) -> None:

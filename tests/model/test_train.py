@@ -43,7 +43,6 @@ STRUCK = """
 import os, signal, sys
 from model import checkpoint, run, train
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is born deaf to it, and so are its children
 owner, name, number, action = {owner}, {name!r}, {number}, {action!r}
 struck, calls = getattr(owner, name), 0
 

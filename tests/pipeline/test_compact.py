@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline.bank import BankReader, PatchArrays, open_storage
 from pipeline.bank.chunks import Bytes
-from pipeline.bank.drafts import replace_shard
+from pipeline.bank.drafts import write_patches
 from pipeline.bank.shards import read_shard
 from pipeline.compact import plan_moves
 from pipeline.errors import BankDamaged
@@ -249,7 +249,8 @@ def test_a_patch_that_has_moved_is_refused_by_its_old_row(loose: Path, compacted
                 reader.pair(row, patch_id)
 
 
-def test_a_row_that_changes_hands_loses_its_id_before_its_pixels(loose: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_row_that_changes_hands_loses_its_id_before_its_pixels(empty: bool, loose: Path, tmp_path: Path) -> None:
     bank = open_storage(shutil.copytree(loose, tmp_path / "bank.zarr"))
     stored, states = read_shard(bank, 0), list[list[int]]()
     hdr, ldr = (np.stack(arrays) for arrays in zip(*(stored.pair(row) for row in stored.found.rows), strict=True))
@@ -262,7 +263,7 @@ def test_a_row_that_changes_hands_loses_its_id_before_its_pixels(loose: Path, tm
 
     bank.write_parts = watch  # type: ignore[method-assign]
     ids = stored.found.ids.tolist()
-    replace_shard(bank, zip(range(4), [ids[0], 77, ids[2], 78], hdr, ldr, strict=True))
+    write_patches(bank, zip(range(4), [ids[0], 77, ids[2], 78], hdr, ldr, strict=True), empty)
     assert states == [[ids[0], -1, ids[2], -1]]
     assert np.asarray(PatchArrays(bank).patch_id[:4]).tolist() == [ids[0], 77, ids[2], 78]
 

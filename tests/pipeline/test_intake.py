@@ -33,6 +33,15 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def large_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that takes long enough to decode for a watchdog to be awake by then, on a busy machine too."""
+    file = tmp_path_factory.mktemp("large") / "large.exr"
+    steps = np.random.default_rng(0).integers(0, 64, (2000, 3000, 3)).astype(np.float32)
+    write_exr(file, steps)
+    return file
+
+
 def test_a_sequence_is_one_source_of_which_every_tenth_frame_is_used(
     shots: Path, hdrprep: Command, tmp_path: Path
 ) -> None:
@@ -126,11 +135,11 @@ def test_licences_travel_into_the_table(hdr_folder: Path, hdrprep: Command, tmp_
     assert set(found.values()) == {("all rights reserved", None)}
 
 
-def test_a_source_that_takes_too_long_is_rejected_and_can_be_tried_again(hdrprep: Command, tmp_path: Path) -> None:
-    bank, source = tmp_path / "bank.zarr", tmp_path / "large.exr"
-    # Large, so that it is not decoded before the watch is set up, however busy the machine is.
-    write_exr(source, render_scene("sky", 5, 900, 1200))
-    result = hdrprep("ingest", source, "--bank", bank, "--workers", "1", "--source-timeout", "1e-6", *SMALL)
+def test_a_source_that_takes_too_long_is_rejected_and_can_be_tried_again(
+    large_file: Path, hdrprep: Command, tmp_path: Path
+) -> None:
+    bank = tmp_path / "bank.zarr"
+    result = hdrprep("ingest", large_file, "--bank", bank, "--workers", "1", "--source-timeout", "1e-6", *SMALL)
     assert result.status == 3
     (row,) = table(bank, "sources").to_pylist()
     assert "took longer than 1e-06 s" in row["reason"]
@@ -181,10 +190,10 @@ def test_frames_are_never_taken_from_other_content_than_the_sources(
 
 
 def test_a_frame_that_took_too_long_in_a_later_stage_is_tried_again_by_the_next_command(
-    hdr_folder: Path, hdrprep: Command, tmp_path: Path
+    large_file: Path, hdrprep: Command, tmp_path: Path
 ) -> None:
-    bank, source = tmp_path / "bank.zarr", min(hdr_folder.iterdir())
-    assert hdrprep("ingest", source, "--bank", bank, *SMALL).status == 0
+    bank = tmp_path / "bank.zarr"
+    assert hdrprep("ingest", large_file, "--bank", bank, *SMALL).status == 0
     result = hdrprep("simulate-ldr", "--bank", bank, "--workers", "1", "--source-timeout", "1e-6")
     assert result.status == 1
     assert "took longer than 1e-06 s" in result.err

@@ -64,6 +64,45 @@ def test_several_signals_go_to_the_handlers_that_were_there() -> None:
             signal.signal(number, handler)
 
 
+def test_none_of_several_signals_is_lost_where_the_first_raises() -> None:
+    taken: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: taken.append(number))
+
+    def start() -> None:
+        with holding(signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+        assert taken == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_all_is_restored_where_another_handler_raises_on_the_way_out() -> None:
+    def stop(_number: int, _frame: object) -> None:
+        raise RuntimeError("stop")
+
+    def start() -> None:
+        with holding(signal.SIGINT):
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with pytest.raises(RuntimeError, match="stop"):
+            start()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_a_process_that_is_started_meanwhile_is_deaf_from_its_first_moment() -> None:
     with holding(signal.SIGINT):
         process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(20,))

@@ -21,7 +21,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Sharding
 
 from pipeline.bank import BankReader, BankWriter, ExportSettings, PatchArrays, Storage, open_storage
 from pipeline.bank.chunks import crc
-from pipeline.bank.drafts import replace_shard, write_patches
+from pipeline.bank.drafts import write_patches
 from pipeline.bank.pairs import PairArrays, PairFiles, open_pairs
 from pipeline.errors import BankDamaged
 
@@ -160,7 +160,7 @@ def test_a_lost_chunk_of_a_photograph_is_never_black(tmp_path: Path) -> None:
 
 def test_what_an_export_writes_between_its_patches_is_no_pair(tmp_path: Path) -> None:
     bank, hdr, ldr = make(tmp_path / "bank.zarr", "lz4", 4, 4, 3)
-    replace_shard(bank, [(row, 100 + row, hdr[row], ldr[row]) for row in (0, 2)])
+    write_patches(bank, [(row, 100 + row, hdr[row], ldr[row]) for row in (0, 2)], empty=True)
     reader = reader_of(bank)
     with pytest.raises(BankDamaged, match="pixels of row 1 are missing"):
         reader.pair(1)
@@ -171,7 +171,7 @@ def test_rows_that_were_replaced_or_added_while_one_reads_show_at_once(tmp_path:
     bank, hdr, ldr = make(tmp_path / "bank.zarr", "lz4", 2, 4, 3)
     reader = reader_of(bank)
     same(reader.pair(1, 101), (hdr[1], ldr[1]))
-    replace_shard(bank, [(0, 100, hdr[0], ldr[0]), (1, 102, hdr[2], ldr[2])])
+    write_patches(bank, [(0, 100, hdr[0], ldr[0]), (1, 102, hdr[2], ldr[2])], empty=True)
     with pytest.raises(BankDamaged, match="row 1 does not hold patch 101"):
         reader.pair(1, 101)
     same(reader.pair(1, 102), (hdr[2], ldr[2]))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.bank import BankWriter, ExportSettings, PatchArrays, Storage, open_storage
 from pipeline.bank.chunks import crc
-from pipeline.bank.drafts import Patch, ShardDraft, replace_shard, write_patches
+from pipeline.bank.drafts import Patch, ShardDraft, write_patches
 from pipeline.bank.shards import decode_ids, encode_ids, read_shard
 from pipeline.errors import BankDamaged, BankError
 
@@ -124,7 +124,7 @@ def test_a_shard_written_anew_has_the_bytes_that_an_export_gives_it(
     for first in (0, 4):
         rows = [row for row in written if first <= row < first + SHARD_ROWS]
         if rows:
-            replace_shard(again, patches((hdr, ldr), rows))
+            write_patches(again, patches((hdr, ldr), rows), empty=True)
             for name in ("hdr", "ldr", "patch_id"):
                 key = PatchArrays(once).shard_key(name, first)
                 assert again.read(key) == once.read(key)
@@ -160,13 +160,13 @@ def test_what_lies_beside_new_patches_is_carried_over_even_if_it_is_damaged(tmp_
 
 
 @pytest.mark.parametrize("key", ["hdr/c/0/0/0/0", "ldr/c/0/0/0/0", "patch_id/c/0"])
-@pytest.mark.parametrize("left", [0.5, 3])
+@pytest.mark.parametrize("left", [0.5, 3, 0])
 def test_a_shard_that_cannot_be_carried_over_is_left_as_it_is(key: str, left: float, tmp_path: Path) -> None:
     bank, pixels = make(tmp_path / "bank.zarr", "lz4", (0, 1))
     content = bank.read(key)
     bank.write(key, content[: int(len(content) * left)] if left < 1 else content[: int(left)])
     before = stored_files(bank)
-    with pytest.raises(BankDamaged, match=rf"^{key} .*; run hdrprep verify --repair first$"):
+    with pytest.raises(BankDamaged, match=rf"/{key} .*; run hdrprep verify --repair on that bank first$"):
         write_patches(bank, patches(pixels, [2]))
     assert stored_files(bank) == before
 
@@ -179,6 +179,43 @@ def test_a_chunk_said_to_lie_beyond_its_shard_is_damage(tmp_path: Path) -> None:
     bank.write(key, content[:-68] + index.tobytes() + crc(index.tobytes()))
     with pytest.raises(BankDamaged, match="damaged index"):
         write_patches(bank, patches(pixels, [2]))
+
+
+def test_chunks_that_overlap_are_damage(tmp_path: Path) -> None:
+    bank, pixels = make(tmp_path / "bank.zarr", "lz4", (0, 1))
+    content, key = bank.read("hdr/c/0/0/0/0"), "hdr/c/0/0/0/0"
+    index = np.frombuffer(content[-68:-4], "<u8").reshape(4, 2).copy()
+    index[:] = 0, len(content) - 68
+    bank.write(key, content[:-68] + index.tobytes() + crc(index.tobytes()))
+    with pytest.raises(BankDamaged, match="damaged index"):
+        write_patches(bank, patches(pixels, [2]))
+
+
+@pytest.mark.parametrize("ids", [b"", b"no ids", None])
+def test_what_is_replaced_as_a_whole_may_be_damaged_or_missing(ids: bytes | None, tmp_path: Path) -> None:
+    bank, pixels = make(tmp_path / "bank.zarr", "lz4", (0, 1))
+    whole, _ = make(tmp_path / "whole.zarr", "lz4", (0, 2))
+    bank.write("hdr/c/0/0/0/0", b"")
+    bank.delete("patch_id/c/0") if ids is None else bank.write("patch_id/c/0", ids)
+    write_patches(bank, patches(pixels, [0, 2]), empty=True)
+    assert stored_files(bank) == stored_files(whole)
+
+
+def test_ids_that_cannot_even_be_read_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank, pixels = make(tmp_path / "bank.zarr", "lz4", (0, 1))
+    read = bank.read
+
+    def failing(key: str) -> bytes:
+        if key.startswith("patch_id/c"):
+            raise OSError(5, "Input/output error")
+        return read(key)
+
+    monkeypatch.setattr(bank, "read", failing)
+    with pytest.raises(BankError, match=r"patch_id/c/0 cannot be read \(Input/output error\)"):
+        write_patches(bank, patches(pixels, [2]))
+    write_patches(bank, patches(pixels, [0, 1, 2]), empty=True)
+    monkeypatch.undo()
+    assert read_shard(bank, 0).found.ids.tolist() == [100, 101, 102, -1]
 
 
 def test_a_draft_takes_patches_of_its_own_shard_and_size_only(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pipeline.bank import BankReader, BankWriter, open_storage, write_commit
 from pipeline.bank.schema import encode_table
 from pipeline.errors import BankDamaged
 from pipeline.rows import patch_table
-from tests.pipeline.banks import array_files, assert_same_bank, run_in_process, table
+from tests.pipeline.banks import array, array_files, assert_same_bank, run_in_process, table
 from tests.pipeline.conftest import SMALL, Result
 
 Command = Callable[..., Result]
@@ -430,3 +430,45 @@ def test_a_bank_on_its_way_has_no_damage(hdr_folder: Path, whole: Path, hdrprep:
     assert hdrprep("export", "--bank", bank).status == 0
     assert_same_bank(bank, whole)
     assert verified(hdrprep, bank)["notes"] == []
+
+
+@pytest.fixture
+def half(hdr_folder: Path, hdrprep: Command, tmp_path: Path) -> Path:
+    """A bank of two of the four sources, all patches kept, with two patches in the last of its shards of five."""
+    bank = tmp_path / "half.zarr"
+    assert hdrprep("run", *sorted(hdr_folder.iterdir())[:2], "--bank", bank, *FIVES).status == 0
+    assert table(bank, "patches")["row"].null_count == 0
+    return bank
+
+
+FIVES = (*SMALL, "--threshold", "0", "--set", "export.shard_rows=5", "--set", "score.min_saturated_fraction=0")
+
+
+def test_a_damaged_shard_that_is_to_be_filled_further_is_told_and_the_rest_is_exported(
+    half: Path, hdr_folder: Path, hdrprep: Command
+) -> None:
+    cut(half / "hdr/c/2/0/0/0", 30)
+    result = hdrprep("run", hdr_folder, "--bank", half)
+    assert result.status == 1
+    assert f"{half}/hdr/c/2/0/0/0 is truncated or has a damaged index; run hdrprep verify --repair" in result.err
+    assert "Traceback" not in result.err
+    assert table(half, "patches")["row"].null_count == 3
+    assert hdrprep("verify", "--bank", half, "--repair").status == 0
+    assert hdrprep("run", hdr_folder, "--bank", half).status == 0
+    assert hdrprep("verify", "--bank", half, "--deep").status == 0
+    assert len(array(half, "hdr")) == 24
+
+
+def test_what_lies_in_a_shard_of_no_patch_does_not_matter_to_an_export(
+    half: Path, hdr_folder: Path, hdrprep: Command
+) -> None:
+    for key in (
+        "hdr/c/3/0/0/0",
+        "ldr/c/4/0/0/0",
+        "patch_id/c/3",
+    ):  # as a killed export may leave them
+        (half / key).parent.mkdir(parents=True, exist_ok=True)
+        (half / key).write_bytes(b"debris")
+    assert hdrprep("run", hdr_folder, "--bank", half).status == 0
+    assert hdrprep("verify", "--bank", half, "--deep").status == 0
+    assert len(array(half, "hdr")) == 24

@@ -19,7 +19,8 @@
   }
 
   function button(patch, sheet) {
-    const score = patch.score === null ? "" : patch.score.toFixed(3);
+    // Cut off, not rounded: a score below the threshold never reads like the threshold.
+    const score = patch.score === null ? "" : (Math.floor(patch.score * 1000 + 1e-6) / 1000).toFixed(3);
     const caption = element("span", { className: "score", textContent: score });
     const made = element("button", { type: "button", className: "patch" }, picture(patch, null, told(patch)), caption);
     made.dataset.number = all.indexOf(patch);
