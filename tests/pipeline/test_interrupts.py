@@ -58,7 +58,7 @@ def test_several_signals_go_to_the_handlers_that_were_there() -> None:
                 os.kill(os.getpid(), number)
             time.sleep(0.05)
             assert not taken
-        assert sorted(taken) == [signal.SIGINT, signal.SIGTERM]
+        assert set(taken) == {signal.SIGINT, signal.SIGTERM}  # the same one twice may come as one
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
