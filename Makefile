@@ -13,9 +13,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 demo: $(READY)
 	$(BIN)/hdrprep demo $(DEMO)
 
-# Files of tests side by side: what a module sets up, it sets up once.
+# Files of tests side by side, for what a module sets up, it sets up once; then those that want the machine for themselves.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not alone'
+	$(BIN)/python -m pytest -m alone
 
 # What CI runs.
 check: format-check lint types imports test

@@ -135,6 +135,7 @@ def test_licences_travel_into_the_table(hdr_folder: Path, hdrprep: Command, tmp_
     assert set(found.values()) == {("all rights reserved", None)}
 
 
+@pytest.mark.alone
 def test_a_source_that_takes_too_long_is_rejected_and_can_be_tried_again(
     large_file: Path, hdrprep: Command, tmp_path: Path
 ) -> None:
@@ -189,6 +190,7 @@ def test_frames_are_never_taken_from_other_content_than_the_sources(
     assert "another content" in outcome.reason
 
 
+@pytest.mark.alone
 def test_a_frame_that_took_too_long_in_a_later_stage_is_tried_again_by_the_next_command(
     large_file: Path, hdrprep: Command, tmp_path: Path
 ) -> None:
