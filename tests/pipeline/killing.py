@@ -11,6 +11,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,10 @@ def sitecustomize_folder(folder: Path) -> Path:
 def workers_of(process: int) -> list[int]:
     """Return the worker processes that a driver, or a `dask worker`, has started; any of its threads may have."""
     lists = Path(f"/proc/{process}/task").glob("*/children")
-    children = [child for children in lists for child in children.read_text().split()]
+    children = list[str]()
+    for listed in lists:
+        with suppress(OSError):  # a thread that has ended meanwhile
+            children += listed.read_text().split()
     return [int(child) for child in children if b"spawn_main" in _command_line(child)]
 
 
