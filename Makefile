@@ -13,12 +13,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -n)
 demo: $(READY)
 	$(BIN)/hdrprep demo $(DEMO)
 
-# Files of tests side by side, for what a module sets up, it sets up once. Many tests kill processes at the right moment; one
-# that missed it beside others is told, and decides by itself. Then those that want the machine for themselves.
+# Files of tests side by side: what a module sets up, it sets up once.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not alone' || \
-	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What CI runs.
 check: format-check lint types imports test

@@ -28,7 +28,7 @@ STARTS = 3  # of the local workers, where one dies at it
 PATIENCE = 5.0  # seconds without a result, after which it is said that there is no worker
 
 # Of the scheduler in this process and the workers that it starts.
-LOCAL_DASK = {
+LOCAL_DASK: dict[str, Any] = {
     # A source whose decoder kills its worker is tried once more and then given up; the default is four workers.
     "distributed.scheduler.allowed-failures": 1,
     "distributed.worker.multiprocessing-method": "spawn",
