@@ -35,7 +35,7 @@ from pipeline.camera import CameraSettings
 from pipeline.errors import BankError, HdrprepError, UsageError
 from pipeline.records import derive_seed
 
-LEAST = 256  # pixels of a patch, of which the deepest features keep two a side
+LEAST_PATCH = 256  # pixels a side, of which the deepest features keep two
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +123,11 @@ def warn_of_small(size: int) -> tuple[str, ...]:
     At 128 pixels and below the deepest of the seven halvings leaves one pixel, and all but the middle of the deepest
     kernels sees nothing but what the edge is continued by: on larger pictures it is used, and was never trained.
     """
-    if size >= LEAST:
+    if size >= LEAST_PATCH:
         return ()
     return (
         f"Patches of {size} pixels are too small to learn what whole pictures need, for the deepest features see "
-        f"hardly more than the edge (docs/experiment.md); train on {LEAST} or more",
+        f"hardly more than the edge (docs/experiment.md); train on {LEAST_PATCH} or more",
     )
 
 

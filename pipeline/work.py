@@ -172,8 +172,9 @@ def export_shard(
     """
     single_threaded()
     place.turn.check()
+    done: list[Row] = []
     try:
-        draft, done = ShardDraft(place.turn.storage, array_rows[0], empty=fresh), list[Row]()
+        draft = ShardDraft(place.turn.storage, array_rows[0], empty=fresh)
     except BankDamaged as error:
         return Outcome(str(place.turn.bank), reason=str(error))
     for source_id, group in groupby(rows, key=lambda row: str(row["source_id"])):

@@ -30,7 +30,8 @@ _FURTHEST = 2**63 - 1  # where a file can end: files and streams count in signed
 UNREADABLE_INDEX = "is truncated or has a damaged index"
 WRONG_CHECKSUM = "does not match its checksum"
 
-Bytes = bytes | memoryview | npt.NDArray[np.uint8]
+Part = bytes | memoryview  # of what is to be written
+Bytes = Part | npt.NDArray[np.uint8]  # that were read
 
 
 class ChunkFault(ValueError):
@@ -81,12 +82,12 @@ class Layout:
         self.codec.decode(content, values)
         return values
 
-    def encode(self, values: npt.NDArray[Any]) -> list[Bytes]:
+    def encode(self, values: npt.NDArray[Any]) -> list[Part]:
         """Return the bytes of a chunk in parts: the content, its checksum. Raises ValueError for another shape."""
         if values.shape != self.shape or values.dtype != self.dtype:
             raise ValueError(f"a chunk is {self.dtype} {self.shape}, not {values.dtype} {values.shape}")
         plain = np.ascontiguousarray(values)
-        content: Bytes = plain.tobytes() if self.codec is None else self.codec.encode(plain)
+        content: Part = plain.tobytes() if self.codec is None else self.codec.encode(plain)
         return [content, crc(content)]
 
 
@@ -144,7 +145,7 @@ def entry_of(index: Bytes, chunk: int) -> tuple[int, int]:
     return offset, length
 
 
-def split_chunks(shard: bytes, rows: int) -> dict[int, list[Bytes]]:
+def split_chunks(shard: bytes, rows: int) -> dict[int, list[Part]]:
     """Return the bytes of each chunk that a stored shard holds, by its number.
 
     Whether their checksums hold is not looked at. Raises ChunkFault where the index cannot be used.
@@ -152,7 +153,7 @@ def split_chunks(shard: bytes, rows: int) -> dict[int, list[Bytes]]:
     index, end = shard[-index_bytes(rows) :], len(shard) - index_bytes(rows)
     if end < 0 or not has_crc(index):
         raise ChunkFault(UNREADABLE_INDEX)
-    chunks: dict[int, list[Bytes]] = {}
+    chunks: dict[int, list[Part]] = {}
     for chunk in range(rows):
         try:
             offset, length = entry_of(index, chunk)
@@ -166,7 +167,7 @@ def split_chunks(shard: bytes, rows: int) -> dict[int, list[Bytes]]:
     return chunks
 
 
-def join_chunks(chunks: Mapping[int, Sequence[Bytes]], rows: int) -> list[Bytes]:
+def join_chunks(chunks: Mapping[int, Sequence[Part]], rows: int) -> list[Part]:
     """Return the bytes of a shard in parts: its chunks in their order, each of them in parts, then the index."""
     index, offset = np.full(rows, _ABSENT, _ENTRY), 0
     for chunk in sorted(chunks):

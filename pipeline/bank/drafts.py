@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.bank.arrays import ARRAYS, NO_PATCH, PatchArrays, shard_key
-from pipeline.bank.chunks import Bytes, ChunkFault, join_chunks, layouts_of, split_chunks
+from pipeline.bank.chunks import ChunkFault, Part, join_chunks, layouts_of, split_chunks
 from pipeline.bank.shards import decode_ids, encode_ids
 from pipeline.bank.storage import Storage, writing
 from pipeline.errors import BankDamaged, BankError
@@ -37,7 +37,7 @@ class ShardDraft:
         self._bank, self._layouts, self._rows = bank, layouts, layouts[0].rows
         self._shard = row // self._rows
         self._keys = [shard_key(name, self._shard) for name in ARRAYS]
-        self._chunks: list[dict[int, list[Bytes]]] = [{}, {}]
+        self._chunks: list[dict[int, list[Part]]] = [{}, {}]
         self._ids = np.full(self._rows, NO_PATCH, np.int64)
         if not empty:
             self._take_over()
@@ -61,7 +61,7 @@ class ShardDraft:
         with writing(self._bank):
             self._clear_changing()
             for key, chunks in zip(self._keys, self._chunks, strict=False):
-                self._bank.write_parts(key, join_chunks(chunks, self._rows))
+                self._bank.write(key, *join_chunks(chunks, self._rows))
             self._bank.write(self._keys[-1], encode_ids(self._ids))
 
     def _clear_changing(self) -> None:

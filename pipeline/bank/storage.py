@@ -13,12 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import zarr.abc.store
 from zarr.storage import FsspecStore
 
-from pipeline.bank.chunks import Bytes
 from pipeline.bank.durable import DurableStore, writing_of
 from pipeline.bank.files import replace_file
 from pipeline.bank.parts import LocalParts, Parts, RemoteParts
@@ -46,12 +45,8 @@ class Storage(ABC):
         """Return files of which parts will be read."""
 
     @abstractmethod
-    def write(self, key: str, data: bytes) -> None:
-        """Make or replace a file, as a whole and for good."""
-
-    def write_parts(self, key: str, parts: Sequence[Bytes]) -> None:
-        """Make or replace a file that holds some bytes, one after the other, as a whole and for good."""
-        self.write(key, b"".join(cast("Sequence[bytes]", parts)))
+    def write(self, key: str, *parts: bytes | memoryview) -> None:
+        """Make or replace a file that holds these bytes, one after the other, as a whole and for good."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
@@ -122,11 +117,7 @@ class LocalStorage(Storage):
         with ExitStack() as opened:
             yield LocalParts([opened.enter_context(FileIO(self.path / key)) for key in keys])
 
-    def write(self, key: str, data: bytes) -> None:
-        """Make or replace a file by one rename."""
-        self.write_parts(key, [data])
-
-    def write_parts(self, key: str, parts: Sequence[Bytes]) -> None:
+    def write(self, key: str, *parts: bytes | memoryview) -> None:
         """Make or replace a file by one rename; its parts are not put together in memory."""
         replace_file(self.path / key, writing_of(parts), self._beside)
 
@@ -200,10 +191,10 @@ class ObjectStorage(Storage):
         store, root = self._connect()
         yield RemoteParts(store, [f"{root.rstrip('/')}/{key}" for key in keys], lambda: access(self.name))
 
-    def write(self, key: str, data: bytes) -> None:
+    def write(self, key: str, *parts: bytes | memoryview) -> None:
         """Make or replace an object."""
         with self._access(key) as (store, path):
-            store.pipe_file(path, data)
+            store.pipe_file(path, b"".join(parts))
 
     def create(self, key: str, data: bytes) -> bool:
         """Make an object unless it is there, and say whether it was made: of two that try, one succeeds."""

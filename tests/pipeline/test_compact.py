@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.bank import BankReader, PatchArrays, open_storage
-from pipeline.bank.chunks import Bytes
 from pipeline.bank.drafts import write_patches
 from pipeline.bank.shards import read_shard
 from pipeline.compact import plan_moves
@@ -254,14 +253,14 @@ def test_a_row_that_changes_hands_loses_its_id_before_its_pixels(empty: bool, lo
     bank = open_storage(shutil.copytree(loose, tmp_path / "bank.zarr"))
     stored, states = read_shard(bank, 0), list[list[int]]()
     hdr, ldr = (np.stack(arrays) for arrays in zip(*(stored.pair(row) for row in stored.found.rows), strict=True))
-    write = bank.write_parts
+    write = bank.write
 
-    def watch(key: str, parts: Sequence[Bytes]) -> None:
+    def watch(key: str, *parts: bytes | memoryview) -> None:
         if key.startswith("hdr"):
             states.append(np.asarray(PatchArrays(bank).patch_id[:4]).tolist())
-        write(key, parts)
+        write(key, *parts)
 
-    bank.write_parts = watch  # type: ignore[method-assign]
+    bank.write = watch  # type: ignore[method-assign]
     ids = stored.found.ids.tolist()
     write_patches(bank, zip(range(4), [ids[0], 77, ids[2], 78], hdr, ldr, strict=True), empty)
     assert states == [[ids[0], -1, ids[2], -1]]

@@ -432,6 +432,9 @@ def test_a_bank_on_its_way_has_no_damage(hdr_folder: Path, whole: Path, hdrprep:
     assert verified(hdrprep, bank)["notes"] == []
 
 
+FIVES = (*SMALL, "--threshold", "0", "--set", "export.shard_rows=5", "--set", "score.min_saturated_fraction=0")
+
+
 @pytest.fixture
 def half(hdr_folder: Path, hdrprep: Command, tmp_path: Path) -> Path:
     """A bank of two of the four sources, all patches kept, with two patches in the last of its shards of five."""
@@ -439,9 +442,6 @@ def half(hdr_folder: Path, hdrprep: Command, tmp_path: Path) -> Path:
     assert hdrprep("run", *sorted(hdr_folder.iterdir())[:2], "--bank", bank, *FIVES).status == 0
     assert table(bank, "patches")["row"].null_count == 0
     return bank
-
-
-FIVES = (*SMALL, "--threshold", "0", "--set", "export.shard_rows=5", "--set", "score.min_saturated_fraction=0")
 
 
 def test_a_damaged_shard_that_is_to_be_filled_further_is_told_and_the_rest_is_exported(
@@ -462,11 +462,8 @@ def test_a_damaged_shard_that_is_to_be_filled_further_is_told_and_the_rest_is_ex
 def test_what_lies_in_a_shard_of_no_patch_does_not_matter_to_an_export(
     half: Path, hdr_folder: Path, hdrprep: Command
 ) -> None:
-    for key in (
-        "hdr/c/3/0/0/0",
-        "ldr/c/4/0/0/0",
-        "patch_id/c/3",
-    ):  # as a killed export may leave them
+    # Damaged leavings of an export that was killed before its commit.
+    for key in ("hdr/c/3/0/0/0", "ldr/c/4/0/0/0", "patch_id/c/3"):
         (half / key).parent.mkdir(parents=True, exist_ok=True)
         (half / key).write_bytes(b"debris")
     assert hdrprep("run", hdr_folder, "--bank", half).status == 0
