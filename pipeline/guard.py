@@ -8,8 +8,10 @@ takes its place; the note that is left behind tells why, and that there is no us
 from __future__ import annotations
 
 import faulthandler
+import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import BankError, SourceError
@@ -17,24 +19,34 @@ from pipeline.errors import BankError, SourceError
 
 @contextmanager
 def time_limit(note: Path, seconds: float) -> Iterator[None]:
-    """Allow the body so many seconds; past them this process ends and `note` holds where it was.
+    """Allow the body so many seconds; past them this process ends and a file `note.*` holds where it was.
 
-    Raises SourceError at once where an earlier try left such a note, BankError where none can be kept. One limit a
+    Several processes may decode one source at a time, so each has a file of its own, and none removes another's.
+    Raises SourceError at once where an earlier try left such a file, BankError where none can be kept. One limit a
     process at a time.
     """
-    if note.exists() and note.stat().st_size > 0:
+    if _was_given_up(note):
         raise SourceError(
             f"it took longer than {seconds:g} s to decode, and was given up; raise --source-timeout if it is only slow"
         )
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
-        opened = note.open("w")
+        handle, name = tempfile.mkstemp(dir=note.parent, prefix=f"{note.name}.")
     except OSError as error:
         raise BankError(f"{note.parent} cannot be written ({error.strerror or error})") from error
-    with opened as file:
+    with os.fdopen(handle, "w") as file:
         faulthandler.dump_traceback_later(seconds, exit=True, file=file)
         try:
             yield
         finally:
             faulthandler.cancel_dump_traceback_later()
-            note.unlink(missing_ok=True)
+            Path(name).unlink(missing_ok=True)
+
+
+def _was_given_up(note: Path) -> bool:
+    """Say whether a try left more than an empty file: one that is decoding has one, so has one that was killed."""
+    for earlier in note.parent.glob(f"{note.name}.*"):
+        with suppress(FileNotFoundError):  # it has ended meanwhile
+            if earlier.stat().st_size > 0:
+                return True
+    return False
