@@ -196,8 +196,6 @@ def _sweep(out: Path) -> None:
     """Delete what was dropped, and what a killed process left half written."""
     for folder in (out / "checkpoints").glob(".step-*"):
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (*out.glob(f".{WEIGHTS}.*"), *out.glob(f".{BEST}.*")):
-        file.unlink(missing_ok=True)
 
 
 def _write_text(file: Path, text: str) -> None:

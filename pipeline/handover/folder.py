@@ -63,8 +63,6 @@ class Folder:
         """Make room for unfinished files and commits; what a killed run left unfinished goes."""
         shutil.rmtree(self._scratch, ignore_errors=True)
         with self.writing():
-            for beginning in self.path.glob(f".{MARK}.*"):
-                beginning.unlink()
             self._scratch.mkdir(parents=True)
             self._commits.mkdir(exist_ok=True)
 

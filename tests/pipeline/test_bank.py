@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -239,6 +241,43 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_debris(tmp_path: Path) 
         replace_file(target, fail)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+# Begins to write a file and says so; then it waits for its end.
+WRITER = """
+import sys
+from pathlib import Path
+from pipeline.bank.files import replace_file
+
+def fill(beside):
+    beside.write_text("half")
+    print("begun", flush=True)
+    sys.stdin.read()
+
+replace_file(Path(sys.argv[1]), fill)
+"""
+
+
+def test_what_a_killed_process_left_of_a_file_goes_with_the_next_write(tmp_path: Path) -> None:
+    """And what a living one is writing, or what belongs to another file, stays."""
+    target, other = tmp_path / "table[1].json", tmp_path / ".table[1].json.old"
+    other.write_text("mine")
+    both = [
+        subprocess.Popen([sys.executable, "-c", WRITER, target], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    with both[0] as living, both[1] as killed:
+        assert [process.stdout and process.stdout.readline() for process in both] == [b"begun\n"] * 2
+        killed.kill()
+        killed.wait()
+        assert len(list(tmp_path.iterdir())) == 3
+        replace_file(target, lambda beside: beside.write_text("new"))
+        assert len(list(tmp_path.iterdir())) == 3
+        assert target.read_text() == "new"
+        living.communicate()
+        assert living.returncode == 0
+    assert target.read_text() == "half"
+    assert sorted(tmp_path.iterdir()) == sorted([target, other])
 
 
 def test_a_table_with_columns_of_a_later_version_is_read_and_not_written(tmp_path: Path) -> None:
