@@ -101,7 +101,7 @@ def test_a_checkpoint_that_was_not_finished_does_not_count(tmp_path: Path, monke
 def test_what_a_kill_left_is_in_nobodys_way(tmp_path: Path) -> None:
     for name in (".step-00000007", ".step-00000003"):
         (tmp_path / "checkpoints" / name / "deep").mkdir(parents=True)
-    (tmp_path / ".weights.safetensors.abc").touch()
+    (tmp_path / ".weights.safetensors.ab_c1234").touch()
     place = save_checkpoint(tmp_path, some_state(7), *trained(0), keep=3)
     assert sorted(p.name for p in place.iterdir()) == ["optimizer.safetensors", "state.json", "weights.safetensors"]
     assert sorted(p.name for p in tmp_path.rglob("*step*")) == ["step-00000007"]

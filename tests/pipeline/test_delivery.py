@@ -404,7 +404,7 @@ class Mortal:
         self.step += 1
         if self.step >= self.dead_at:
             path.parent.mkdir(parents=True, exist_ok=True)
-            ((folder or path.parent) / f".{path.name}.unfinished").write_text("some")
+            ((folder or path.parent) / f".{path.name}.half_one").write_text("some")
             raise Killed
         replace_file(path, write, folder)
         self.step += 1
