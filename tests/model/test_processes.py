@@ -25,10 +25,17 @@ QUICK = ["--set", "train.width=2", "--set", "train.learning_rate=0.03", "--devic
 QUICK += ["--set", "train.perceptual_weight=0", "--set", "train.deterministic=true", "--set", "train.validate_every=4"]
 QUICK += ["--set", "train.checkpoint_every=4"]
 
-STRUCK = """
-import os, signal, sys
+STRUCK = '''
+import os, signal, sys, time
 from model import run, train
 struck, calls = run.Run.update, 0
+
+def end_all():
+    """Have torchrun end its processes, and wait until this one is told; pausing after that would be too late."""
+    handler = signal.getsignal(signal.SIGTERM)
+    os.kill(os.getppid(), signal.SIGTERM)
+    while signal.getsignal(signal.SIGTERM) == handler:
+        time.sleep(0.01)
 
 def strike(*arguments):
     global calls
@@ -39,7 +46,7 @@ def strike(*arguments):
 
 run.Run.update = strike
 sys.exit(train.main(sys.argv[1:]))
-"""
+'''
 
 
 def torchrun(script: list[str], *more: str) -> subprocess.CompletedProcess[str]:
@@ -127,7 +134,7 @@ def test_the_failure_of_one_ends_all_with_one_sentence(bank: Path, tmp_path: Pat
 
 def test_sigterm_to_torchrun_stops_all_after_the_same_step_with_a_checkpoint(bank: Path, tmp_path: Path) -> None:
     script, out = tmp_path / "struck.py", tmp_path / "out"
-    script.write_text(STRUCK.format(action="os.kill(os.getppid(), signal.SIGTERM); signal.pause()"))
+    script.write_text(STRUCK.format(action="end_all()"))
     ended = torchrun([str(script)], "--bank", str(bank), *QUICK, "--steps", "50", "--out", str(out))
     step = load_state(list_checkpoints(out)[-1]).step
     assert f"Stopped after step {step} of 50; to go on: " in ended.stderr
