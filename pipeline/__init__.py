@@ -2,4 +2,8 @@
 
 from importlib.metadata import version
 
+from pipeline.start import quieten_interrupts
+
 __version__ = version("hdrprep")
+
+quieten_interrupts()
