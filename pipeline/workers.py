@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster
+from distributed.client import ClosedClientError
 
 from pipeline.config import RunSettings
 from pipeline.errors import BankError, ClusterError, OutputError, UsageError, describe
@@ -110,7 +111,10 @@ class Workers:
 
         def submit(batch: Iterable[Task]) -> None:
             for task in batch:
-                future = client.submit(function, *task.arguments, pure=False)
+                try:
+                    future = client.submit(function, *task.arguments, pure=False)
+                except ClosedClientError as error:
+                    raise self._gone() from error
                 running[future.key] = future, task
                 future.add_done_callback(finished.put)
 
@@ -126,14 +130,17 @@ class Workers:
             yield task, result, error
 
     def _take(self, future: Future[Any]) -> tuple[Any, BaseException | None]:
-        """Return the result of a finished future, or the error that it ended in. Raises ClusterError."""
+        """Return the result of a finished future, or the error that it ended in. Raises ClusterError.
+
+        What the task raised is returned, also where it is an OSError; what is raised here comes of the connection.
+        """
         try:
             error = future.exception()
             if isinstance(error, CancelledError):
                 raise error
             return (future.result() if error is None else None), error
-        except CancelledError as cancelled:  # the scheduler went away before it handed the result over
-            raise self._gone() from cancelled
+        except (CancelledError, OSError) as lost:  # the scheduler went away before it handed the result over
+            raise self._gone() from lost
 
     def _gone(self) -> ClusterError:
         return ClusterError(
@@ -196,7 +203,12 @@ class Workers:
         return str(self._settings.scheduler if self._cluster is None else self._cluster.scheduler_address)
 
     def _window(self, client: Client) -> int:
-        """Return how many tasks may run or wait; workers that were not there before are looked at."""
+        """Return how many tasks may run or wait; workers that were not there before are looked at.
+
+        Raises ClusterError where the scheduler is gone for good.
+        """
+        if client.status == "closed":  # so it ends where its scheduler does not come back
+            raise self._gone()
         threads = _threads(client)
         new = threads.keys() - self._checked
         if new and self._cluster is None:
@@ -206,7 +218,7 @@ class Workers:
 
 
 def _threads(client: Client) -> dict[str, int]:
-    """Return the threads of each worker by address. Raises ClusterError where the scheduler is gone."""
+    """Return the threads of each worker by address, none where the scheduler does not answer."""
     try:
         return dict(client.ncores())
     except (OSError, TimeoutError, RuntimeError, CancelledError):

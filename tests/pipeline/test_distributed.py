@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -33,13 +34,21 @@ class Cluster:
         self.scheduler = self._start("scheduler", "--port", "0", "--no-dashboard")
         self.workers: list[subprocess.Popen[bytes]] = []
         deadline = time.monotonic() + 60
-        while not self.file.exists() and time.monotonic() < deadline:
+        while not self._told() and time.monotonic() < deadline:
             time.sleep(0.05)
+
+    def _told(self) -> str | None:
+        """Return the scheduler's address, when it has written all of its file."""
+        try:
+            return str(json.loads(self.file.read_text())["address"])
+        except (FileNotFoundError, ValueError):
+            return None
 
     @property
     def address(self) -> str:
-        text = self.file.read_text()
-        return text.split('"address": "')[1].split('"')[0]
+        address = self._told()
+        assert address
+        return address
 
     def add(self, count: int = 1, **environment: str) -> Cluster:
         options = ("--nthreads", "1", "--no-dashboard", "--local-directory", str(self.folder))

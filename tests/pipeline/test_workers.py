@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from distributed import Future
+from distributed.comm.core import CommClosedError
 
 from pipeline.config import RunSettings
 from pipeline.errors import ClusterError
@@ -92,6 +94,36 @@ def test_tasks_are_drawn_as_they_are_needed(scheduler: str) -> None:
             ahead.append(drawn - done)
     assert len(ahead) == 100
     assert max(ahead) <= 2 * WINDOW + 1
+
+
+def _refuse(number: int) -> int:
+    raise ConnectionResetError(f"of task {number}")
+
+
+def test_a_connection_lost_while_a_result_is_fetched_is_the_schedulers_end(
+    scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: Any, **__: Any) -> None:
+        raise CommClosedError("in <TCP>: Stream is closed")
+
+    with Workers(RunSettings(scheduler=scheduler)) as workers:
+        task = Task((3,), "3")
+        # What a task raises is the task's, also where it looks the same.
+        told = [result for _, result in workers.map(_refuse, [task], lambda _, message: message)]
+        assert told == ["it could not be processed (ConnectionResetError: of task 3)"]
+        monkeypatch.setattr(Future, "result", lose)
+        with pytest.raises(ClusterError, match=f"the Dask scheduler at {scheduler} is gone; start it again"):
+            list(workers.map(_square, [task], lambda _, message: message))
+
+
+def test_a_scheduler_lost_between_two_stages_is_the_same_sentence(scheduler: str) -> None:
+    with Workers(RunSettings(scheduler=scheduler)) as workers:
+        assert [result for _, result in workers.map(_square, [Task((3,), "3")], lambda _, message: message)] == [9]
+        client = workers._client
+        assert client
+        client.sync(client._close)  # as it does by itself where it finds its scheduler no more
+        with pytest.raises(ClusterError, match=f"the Dask scheduler at {scheduler} is gone; start it again"):
+            list(workers.map(_square, [Task((3,), "3")], lambda _, message: message))
 
 
 def test_no_work_starts_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
