@@ -1,4 +1,4 @@
-"""The processes that do the work: a bounded window of tasks. The only module that knows Dask."""
+"""The processes that do the work: a bounded window of tasks."""
 
 from __future__ import annotations
 
@@ -13,46 +13,19 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
-import dask
-from distributed import Client, Future, KilledWorker, LocalCluster
+from distributed import Client, Future, KilledWorker
 from distributed.client import ClosedClientError
 
 from pipeline.config import RunSettings
 from pipeline.errors import BankError, ClusterError, OutputError, UsageError, describe
 from pipeline.interrupts import holding
+from pipeline.localcluster import OwnWorkers
 from pipeline.logs import log
 from pipeline.versions import versions
 
 WINDOW = 3  # tasks a worker thread that run or wait
 CONNECTING = 10.0  # seconds in which a scheduler answers, or one that was lost comes back
-STARTS = 3  # of the local workers, where one dies at it
 PATIENCE = 5.0  # seconds without a result, after which it is said that there is no worker
-
-# Of the scheduler in this process and the workers that it starts.
-LOCAL_DASK: dict[str, Any] = {
-    # A source whose decoder kills its worker is tried once more and then given up; the default is four workers.
-    "distributed.scheduler.allowed-failures": 1,
-    "distributed.worker.multiprocessing-method": "spawn",
-    "distributed.nanny.pre-spawn-environ": {
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        # Freed memory stays with the process: a worker that renders patches would ask for the same pages again and
-        # again. 32 MB is the most that glibc takes for the first, and it has one arena, as there is one working thread.
-        "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-        "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-        "MALLOC_ARENA_MAX": "1",
-    },
-    # Ctrl-C reaches every process of the terminal; the driver alone answers it and stops the workers.
-    "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
-    # Dask looks at itself up to a hundred times a second, which costs 8 % of the work; here tasks take seconds.
-    "distributed.worker.profile.enabled": False,
-    "distributed.admin.tick.interval": "1s",
-    "distributed.admin.system-monitor.interval": "2s",
-    "distributed.worker.memory.monitor-interval": "500ms",
-    # A worker has one task; one that is paused would wait for memory that it keeps itself.
-    "distributed.worker.memory.pause": False,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +46,7 @@ class Workers:
     def __init__(self, settings: RunSettings, in_process: bool = False) -> None:
         self._settings, self._in_process = settings, in_process
         self._client: Client | None = None
-        self._cluster: LocalCluster | None = None
+        self._own: OwnWorkers | None = None
         self._checked: set[str] = set()  # addresses of workers whose versions were compared
 
     def map(
@@ -149,14 +122,16 @@ class Workers:
 
     def _next(self, client: Client, finished: SimpleQueue[Future[Any]]) -> Future[Any]:
         """Wait for a future to finish, and say so where there is nobody to work on it. Raises ClusterError."""
-        told = False
+        alone = 0  # times in a row that nobody was there
         while True:
             try:
                 future = finished.get(timeout=PATIENCE)
             except Empty:
-                if not told and client.status == "running" and not client.ncores():
+                alone = alone + 1 if client.status == "running" and not _threads(client) else 0
+                if alone == 1:
                     log.warning("no worker is connected to %s; waiting for one", self._address)
-                    told = True
+                if alone and self._own is not None:
+                    self._own.replace_lost(alone * PATIENCE)
                 continue
             if future.cancelled():
                 raise self._gone()
@@ -166,9 +141,9 @@ class Workers:
         """Stop the local cluster, or leave the running one."""
         if self._client is not None:
             self._client.close(timeout=2)
-        if self._cluster is not None:
-            self._cluster.close(timeout=5)
-        self._client = self._cluster = None
+        if self._own is not None:
+            self._own.close()
+        self._client = self._own = None
 
     def __enter__(self) -> Self:
         return self
@@ -187,7 +162,7 @@ class Workers:
             if self._settings.scheduler is None:
                 workers = self._settings.workers or os.cpu_count() or 1
                 with holding(signal.SIGINT):  # until there is something to close
-                    self._cluster = _thread_of_this_process() if self._in_process else _local_cluster(workers)
+                    self._own = OwnWorkers.thread() if self._in_process else OwnWorkers.processes(workers)
             else:  # what happens to it is told by us, in a sentence
                 for name in ("distributed", "distributed.client"):
                     logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -200,7 +175,7 @@ class Workers:
     @property
     def _address(self) -> str:
         """Where the scheduler listens."""
-        return str(self._settings.scheduler if self._cluster is None else self._cluster.scheduler_address)
+        return str(self._settings.scheduler if self._own is None else self._own.address)
 
     def _window(self, client: Client) -> int:
         """Return how many tasks may run or wait; workers that were not there before are looked at.
@@ -211,7 +186,9 @@ class Workers:
             raise self._gone()
         threads = _threads(client)
         new = threads.keys() - self._checked
-        if new and self._cluster is None:
+        if self._own is not None:
+            self._own.replace_lost()
+        elif new:
             _check_workers(client, {address: threads[address] for address in new})
         self._checked |= new
         return WINDOW * max(1, sum(threads.values()))
@@ -245,43 +222,6 @@ def _check_workers(client: Client, threads: dict[str, int]) -> None:
             log.warning("the worker %s has other versions, its patches may differ: %s", address, "; ".join(other))
         if threads[address] > 1:
             log.warning("the worker %s has %d threads; start it with --nthreads 1", address, threads[address])
-
-
-def _local_cluster(workers: int) -> LocalCluster:
-    dask.config.set(LOCAL_DASK)
-    failure: RuntimeError | None = None
-    for _ in range(STARTS):
-        try:
-            return _processes(workers)
-        except RuntimeError as error:  # so says Dask where a process is killed before it has reported for work
-            log.warning("a worker process died while it started")
-            failure = error
-    raise ClusterError(
-        f"a worker process died while it started, {STARTS} times in a row; is memory short? try fewer --workers"
-    ) from failure
-
-
-def _processes(workers: int) -> LocalCluster:
-    # Port 0: any free one, so that two runs on one machine do not get in each other's way.
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address="127.0.0.1:0",
-        silence_logs=logging.CRITICAL,
-    )
-
-
-def _thread_of_this_process() -> LocalCluster:
-    """Return a cluster that sees the memory of this process: one thread, as a worker has."""
-    with dask.config.set({"distributed.worker.preload": []}):  # it is for processes, and no thread may set handlers
-        return LocalCluster(
-            n_workers=1,
-            threads_per_worker=1,
-            processes=False,
-            dashboard_address="127.0.0.1:0",  # None stands for a fixed port, which another run may have taken
-            silence_logs=logging.CRITICAL,
-        )
 
 
 def _describe(error: BaseException) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import dask
 import pytest
 from distributed import LocalCluster
 
@@ -37,6 +38,7 @@ def hdr_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def scheduler() -> Iterator[str]:
     """The address of a running Dask scheduler with two worker processes."""
+    dask.config.set({"distributed.deploy.lost-worker-timeout": "600s"})  # tests kill workers, on busy machines too
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0") as cluster:
         yield cluster.scheduler_address
 

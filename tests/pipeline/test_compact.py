@@ -175,8 +175,8 @@ def replace_file(path, *how):
             os.kill(os.getpid(), signal.SIGKILL)
     before(path, *how)
 storage.replace_file = durable.replace_file = replace_file
-from pipeline import workers
-workers._local_cluster = lambda count: workers._thread_of_this_process()
+from pipeline.localcluster import OwnWorkers
+OwnWorkers.processes = lambda count: OwnWorkers.thread()
 cli.main(["compact", "--bank", sys.argv[2], "--workers", "1"])
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from pipeline import workers
+from pipeline import localcluster
 from pipeline.bank import BankWriter
 from pipeline.config import resolve
 from pipeline.frames import read_frame
@@ -53,9 +53,9 @@ work.read_frames = read_frames
 def workers_that_hang() -> Iterator[None]:
     """Let local workers that are started meanwhile hang in decoding."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(workers.LOCAL_DASK, PRELOAD, [*workers.LOCAL_DASK[PRELOAD], HANGING])
+        patch.setitem(localcluster.LOCAL_DASK, PRELOAD, [*localcluster.LOCAL_DASK[PRELOAD], HANGING])
         yield
-    dask.config.set(workers.LOCAL_DASK)
+    dask.config.set(localcluster.LOCAL_DASK)
 
 
 def test_a_sequence_is_one_source_of_which_every_tenth_frame_is_used(

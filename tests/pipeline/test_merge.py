@@ -71,7 +71,8 @@ def test_a_bank_grows_by_another_one_and_its_rows_stay(
 
 KILLED = """
 import os, signal, sys
-from pipeline import cli, workers
+from pipeline import cli
+from pipeline.localcluster import OwnWorkers
 from pipeline.bank import durable, files, storage
 left = int(sys.argv[1])
 before = files.replace_file
@@ -82,7 +83,7 @@ def replace_file(path, *how):
         os.kill(os.getpid(), signal.SIGKILL)
     before(path, *how)
 storage.replace_file = durable.replace_file = replace_file
-workers._local_cluster = lambda count: workers._thread_of_this_process()
+OwnWorkers.processes = lambda count: OwnWorkers.thread()
 cli.main(["merge", sys.argv[2], sys.argv[3], "--bank", sys.argv[4], "--workers", "1"])
 """
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,8 +12,7 @@ from distributed.comm.core import CommClosedError
 
 from pipeline.config import RunSettings
 from pipeline.errors import ClusterError
-from pipeline.workers import STARTS, WINDOW, Task, Workers
-from tests.pipeline.killing import workers_of
+from pipeline.workers import WINDOW, Task, Workers
 
 
 def _die_on_three(number: int) -> int:
@@ -34,45 +29,6 @@ def test_a_worker_that_dies_costs_its_task_only() -> None:
     assert "died" in died
     # Those that waited at the same worker are innocent.
     assert results == {str(number): number * number for number in range(8) if number != 3}
-
-
-@contextmanager
-def _killing_newborns(most: float) -> Iterator[list[int]]:
-    """Kill worker processes of this one as soon as they are there, `most` of them."""
-    killed, over = list[int](), threading.Event()
-
-    def kill() -> None:
-        while not over.is_set() and len(killed) < most:
-            for child in set(workers_of(os.getpid())) - set(killed):
-                os.kill(child, signal.SIGKILL)
-                killed.append(child)
-            time.sleep(0.002)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        over.set()
-        thread.join()
-
-
-def test_workers_killed_while_they_start_are_started_again() -> None:
-    with _killing_newborns(1) as killed, Workers(RunSettings(workers=1)) as workers:
-        tasks = [Task((number,), str(number)) for number in range(3)]
-        results = [result for _, result in workers.map(_square, tasks, lambda _, message: message)]
-    assert killed
-    assert sorted(results) == [0, 1, 4]
-
-
-def test_workers_that_always_die_while_they_start_are_told_in_a_sentence() -> None:
-    with (
-        _killing_newborns(float("inf")) as killed,
-        Workers(RunSettings(workers=1)) as workers,
-        pytest.raises(ClusterError, match="a worker process died while it started, 3 times in a row"),
-    ):
-        list(workers.map(_square, [Task((1,), "1")], lambda _, message: message))
-    assert len(killed) >= STARTS
 
 
 def _square(number: int) -> int:
@@ -130,6 +86,6 @@ def test_no_work_starts_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("a cluster was started")
 
-    monkeypatch.setattr("pipeline.workers._local_cluster", refuse)
+    monkeypatch.setattr("pipeline.localcluster.OwnWorkers.processes", refuse)
     with Workers(RunSettings()) as workers:
         assert list(workers.map(_square, [], lambda _, message: message)) == []
