@@ -156,7 +156,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path, testset: Path, weight
         time.sleep(0.02)
     done = [file.name for file in out.glob("results/*/*.json")]
     process.send_signal(signal.SIGINT)  # to it alone: its workers are its own to end
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=240)
     assert done
     assert process.returncode == 130 or len(done) == 12, stderr  # or it was done already
     assert "Traceback" not in stderr

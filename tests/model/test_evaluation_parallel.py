@@ -83,7 +83,7 @@ def test_an_interruption_while_workers_start_is_silent(tmp_path: Path) -> None:
         os.kill(int(file.name.removeprefix("importing-")), signal.SIGINT)
     time.sleep(1.0)
     os.kill(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=240)
     assert (process.returncode, stderr) == (130, "Interrupted\n")
 
 

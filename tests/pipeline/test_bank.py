@@ -319,7 +319,7 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
     def ask() -> str:
         process = context.Process(target=_try_to_open, args=(bank, answers))
         process.start()
-        process.join(60)
+        process.join(240)
         return str(answers.get(timeout=10))
 
     with BankWriter.open(bank):

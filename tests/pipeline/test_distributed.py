@@ -176,7 +176,7 @@ def test_a_cluster_serves_the_next_command_while_it_still_works_for_the_last(
     process = start(bank, hdr_folder, "--scheduler", address)
     wait_for_work(bank, process)
     os.kill(process.pid, ending)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=240)
     if ending == signal.SIGINT:
         assert process.returncode == 130
         assert told.strip().splitlines()[-1] == "hdrprep: interrupted; the same command resumes"

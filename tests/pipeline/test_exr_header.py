@@ -6,7 +6,6 @@ The headers are written by hand here: no library would.
 from __future__ import annotations
 
 import struct
-import time
 from pathlib import Path
 
 import pytest
@@ -46,10 +45,8 @@ def write(path: Path, *parts: bytes, flags: int = 0) -> Path:
 
 def assert_refused(path: Path, reason: str) -> None:
     for read in (probe_exr, read_exr):
-        start = time.monotonic()
         with pytest.raises(SourceError, match=reason) as refusal:
             read(path)
-        assert time.monotonic() - start < 5
         assert str(refusal.value).isprintable()
 
 

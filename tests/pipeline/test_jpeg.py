@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -56,11 +55,10 @@ def test_fill_bytes_are_skipped_in_linear_time() -> None:
     scan = content.index(b"\xff\xda")
     filled = content[:2] + b"\xff" * 9 + content[2:scan] + b"\xff" * 3 + content[scan:-2] + b"\xff" * 5 + content[-2:]
     assert split_jpegs(filled)[0].content == filled
-    start = time.process_time()
+    # Looking back from each byte would take hours.
     for endless in (content[:-2] + b"\xff" * 2**22, content[:2] + b"\xff" * 2**22):
         with pytest.raises(SourceError):
             split_jpegs(endless)
-    assert time.process_time() - start < 2
 
 
 def test_every_truncation_is_noticed() -> None:

@@ -268,7 +268,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_when_repeated(
     while not list(bank.glob("_work/turns/*/*.parquet")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     os.killpg(process.pid, ending)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=240)
     if ending == signal.SIGINT:
         assert process.returncode == 130
         assert told.strip().splitlines()[-1] == "hdrprep: interrupted; the same command resumes"
