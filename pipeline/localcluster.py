@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from itertools import count
 from typing import Any, Self
 
 import dask
-from distributed import LocalCluster
+from distributed import LocalCluster, Status
 
 from pipeline.errors import ClusterError
 from pipeline.logs import log
 
 STARTS = 3  # of the workers, where one dies at it
+ENDING = 60.0  # seconds in which they end: a nanny asks, after four it kills, and a busy machine takes its time
 RETURN = 600.0  # seconds without any worker, after which it is no use to wait
 
 LOCAL_DASK: dict[str, Any] = {
@@ -30,9 +32,9 @@ LOCAL_DASK: dict[str, Any] = {
     },
     # Ctrl-C reaches every process of the terminal; the driver alone answers it and stops the workers.
     "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
-    # A worker that died is started again, which on a busy machine takes its time; after the default, 15 s, it could be
-    # given up while it starts.
-    "distributed.deploy.lost-worker-timeout": "120s",
+    # A worker that died is started again by the nanny that watches it, which on a busy machine takes its time. Dask
+    # would end the nanny after 15 s, start no other, and while the old one ends its name is not free: so never.
+    "distributed.deploy.lost-worker-timeout": "8760h",
     # Dask looks at itself up to a hundred times a second, which costs 8 % of the work; here tasks take seconds.
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
@@ -47,7 +49,7 @@ class OwnWorkers:
     """Workers of one command: processes of this machine, or one thread of this process."""
 
     def __init__(self, cluster: LocalCluster, workers: int) -> None:
-        self._cluster, self._workers = cluster, workers
+        self._cluster, self._names = cluster, count(workers)
 
     @classmethod
     def processes(cls, workers: int) -> Self:
@@ -76,7 +78,7 @@ class OwnWorkers:
         return str(self._cluster.scheduler_address)
 
     def replace_lost(self, alone: float = 0.0) -> None:
-        """Start others in the place of those that Dask has given up, which it does not do by itself.
+        """Start others in the place of those that do not come back by themselves; does not wait for them.
 
         Raises ClusterError where there has been none for `alone` seconds, and that is too long.
         """
@@ -85,11 +87,29 @@ class OwnWorkers:
                 f"no worker process has come back for {alone:.0f} s; is memory short? repeat the command, which "
                 "resumes, with fewer --workers"
             )
-        self._cluster.scale(self._workers)
+        loop: Any = self._cluster.loop  # there is one from its start to its close
+        loop.add_callback(self._replace_lost)
+
+    async def _replace_lost(self) -> None:
+        """Replace each worker whose nanny has ended, which Dask does not; on the event loop of the cluster."""
+        cluster = self._cluster
+        lost = [name for name, nanny in cluster.workers.items() if nanny.status in (Status.closed, Status.failed)]
+        for name in lost:
+            del cluster.workers[name]
+            # Under a name that nobody had: the scheduler may still know the old one.
+            cluster.worker_spec[next(self._names)] = cluster.worker_spec.pop(name)
+        try:
+            if lost:
+                await cluster
+        except RuntimeError:  # it ended while it started, and is replaced the next time
+            log.warning("a worker process died while it started")
 
     def close(self) -> None:
-        """Stop them and their scheduler."""
-        self._cluster.close(timeout=5)
+        """Stop them and their scheduler, at the latest with this process."""
+        try:
+            self._cluster.close(timeout=ENDING)
+        except TimeoutError:  # they are daemons: none outlives this process
+            log.warning("the worker processes have not ended within %.0f s; they end with the command", ENDING)
 
 
 def _cluster(workers: int, processes: bool) -> LocalCluster:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -130,7 +131,7 @@ class Workers:
                 alone = alone + 1 if client.status == "running" and not _threads(client) else 0
                 if alone == 1:
                     log.warning("no worker is connected to %s; waiting for one", self._address)
-                if alone and self._own is not None:
+                if self._own is not None:
                     self._own.replace_lost(alone * PATIENCE)
                 continue
             if future.cancelled():
@@ -140,7 +141,8 @@ class Workers:
     def close(self) -> None:
         """Stop the local cluster, or leave the running one."""
         if self._client is not None:
-            self._client.close(timeout=2)
+            with suppress(TimeoutError):  # a scheduler elsewhere that does not answer is left all the same
+                self._client.close(timeout=CONNECTING)
         if self._own is not None:
             self._own.close()
         self._client = self._own = None

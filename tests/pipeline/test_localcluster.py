@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-import dask
 import pytest
 
-from pipeline import localcluster, workers
+from pipeline import localcluster
 from pipeline.config import RunSettings
 from pipeline.errors import ClusterError
 from pipeline.localcluster import STARTS
+from pipeline.logs import log
 from pipeline.workers import Task, Workers
 from tests.pipeline.killing import workers_of
 
@@ -65,16 +69,9 @@ def test_workers_that_always_die_while_they_start_are_told_in_a_sentence() -> No
     assert len(killed) >= STARTS
 
 
-@pytest.fixture
-def soon_given_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let Dask give up a worker that died before another could be there, as on a busy machine."""
-    with monkeypatch.context() as patch:
-        patch.setitem(localcluster.LOCAL_DASK, "distributed.deploy.lost-worker-timeout", "50ms")
-        yield
-    dask.config.set(localcluster.LOCAL_DASK)
-
-
-def _die_once(mark: Path) -> int:
+def _work(mark: Path) -> int:
+    """Return the process that works, which dies at it where there is no mark yet."""
+    time.sleep(0.05)
     try:
         mark.touch(exist_ok=False)
     except FileExistsError:
@@ -82,48 +79,119 @@ def _die_once(mark: Path) -> int:
     os._exit(9)
 
 
-def test_the_only_worker_is_replaced_where_dask_gave_it_up(
-    soon_given_up: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workers, "PATIENCE", 0.5)
-    monkeypatch.setattr(localcluster, "RETURN", 60.0)
+def _end_one(own: Workers) -> None:
+    """End a worker as one ends whose restart fails: with the nanny that would start it again."""
+    cluster: Any = own._own._cluster  # type: ignore[union-attr]
+
+    async def end() -> None:
+        await next(iter(cluster.workers.values())).close()
+
+    cluster.sync(end)
+
+
+def _pids(own: Workers, mark: Path, most: int) -> Iterator[int]:
+    for _, pid in own.map(_work, (Task((mark,), "some work") for _ in range(most)), lambda _, message: message):
+        assert isinstance(pid, int), pid
+        yield pid
+
+
+def test_a_worker_that_dies_comes_back(tmp_path: Path) -> None:
     with Workers(RunSettings(workers=1)) as own:
-        task = Task((tmp_path / "died",), "dies once")
-        ((_, result),) = own.map(_die_once, [task], lambda _, message: message)
-    assert isinstance(result, int), result
+        assert len(list(_pids(own, tmp_path / "died", most=1))) == 1
     assert (tmp_path / "died").exists()
 
 
-def _work(mark: Path) -> int:
-    time.sleep(0.05)
-    return _die_once(mark)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_whose_restart_failed_is_replaced(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.workers.PATIENCE", 0.5)
+    with Workers(RunSettings(workers=workers)) as own:
+        before, after = set[int](), set[int]()
+        for pid in _pids(own, tmp_path, most=6_000):
+            if len(before) < workers:
+                before.add(pid)
+                if len(before) == workers:
+                    _end_one(own)
+            else:
+                after.add(pid)
+                if len(after - before) == 1:
+                    break
+        assert len(after - before) == 1
+        assert own._client is not None
+        names = {worker["name"] for worker in own._client.scheduler_info()["workers"].values()}
+        assert len(names) == workers
+        assert len(names - set(range(workers))) == 1, "the old name may still be known to the scheduler"
 
 
-def test_one_of_two_workers_is_replaced_while_the_other_works(soon_given_up: None, tmp_path: Path) -> None:
-    seen, until = set[int](), time.monotonic() + 120
+@pytest.fixture
+def said() -> Iterator[list[tuple[str, str]]]:
+    """What a user reads: who logs it, and the message. Dask silences the handlers that pytest has for this."""
+    heard = list[tuple[str, str]]()
 
-    def tasks() -> Iterator[Task]:
-        while len(seen) < 3 and time.monotonic() < until:
-            # At first both do their work, then one of them dies.
-            yield Task((tmp_path if len(seen) < 2 else tmp_path / "died",), "some work")
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.WARNING:
+                heard.append((record.name, record.getMessage()))
 
-    with Workers(RunSettings(workers=2)) as own:
-        for _, result in own.map(_work, tasks(), lambda _, message: message):
-            seen.add(result)
-    assert len(seen) >= 3
+    ear = Ear()
+    for logger in (logging.getLogger(), *([] if log.propagate else [log])):
+        logger.addHandler(ear)
+    yield heard
+    for logger in (logging.getLogger(), log):
+        logger.removeHandler(ear)
+
+
+def test_one_that_dies_while_it_starts_in_the_place_of_another_is_replaced_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[tuple[str, str]]
+) -> None:
+    monkeypatch.setattr("pipeline.workers.PATIENCE", 0.5)
+    with Workers(RunSettings(workers=1)) as own:
+        assert len(list(_pids(own, tmp_path, most=1))) == 1
+        with _killing_newborns(2, workers_of(os.getpid())) as killed:
+            _end_one(own)
+            assert len(list(_pids(own, tmp_path, most=1))) == 1
+        assert len(killed) == 2
+    assert ("hdrprep", "a worker process died while it started") in said
+    assert {name for name, _ in said} == {"hdrprep"}, "a user reads sentences, no traceback of Dask"
 
 
 def test_workers_that_never_come_back_are_told_in_a_sentence(
-    soon_given_up: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[tuple[str, str]]
 ) -> None:
-    monkeypatch.setattr(workers, "PATIENCE", 0.5)
+    monkeypatch.setattr("pipeline.workers.PATIENCE", 0.5)
     monkeypatch.setattr(localcluster, "RETURN", 4.0)
     others = workers_of(os.getpid())
     with Workers(RunSettings(workers=1)) as own:
-        assert [result for _, result in own.map(_square, [Task((3,), "3")], lambda _, message: message)] == [9]
-        with (
-            _killing_newborns(float("inf"), others),
-            pytest.raises(ClusterError, match="no worker process has come back for"),
-        ):
-            list(own.map(_square, [Task((3,), "3")], lambda _, message: message))
-    assert "Traceback" not in capfd.readouterr().err
+        assert len(list(_pids(own, tmp_path, most=1))) == 1
+        with _killing_newborns(float("inf"), others) as killed:
+            while not killed:
+                time.sleep(0.01)
+            with pytest.raises(ClusterError, match="no worker process has come back for"):
+                list(_pids(own, tmp_path, most=1))
+    assert {name for name, _ in said} == {"hdrprep"}, "a user reads sentences, no traceback of Dask"
+
+
+LATE = """
+import os
+from pipeline import localcluster
+from tests.pipeline.killing import workers_of
+
+if __name__ == "__main__":
+    localcluster.ENDING = 0.001
+    own = localcluster.OwnWorkers.processes(1)
+    print(*workers_of(os.getpid()))
+    own.close()
+"""
+
+
+def test_workers_that_do_not_end_in_time_end_with_the_command(tmp_path: Path) -> None:
+    script = tmp_path / "late.py"
+    script.write_text(LATE)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "they end with the command" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.split()
+    assert not [pid for pid in done.stdout.split() if Path(f"/proc/{pid}").exists()]
