@@ -22,6 +22,7 @@ from model.evaluation import ablation, scoring
 from model.evaluation.previews import decode, encode
 from model.evaluation.testset import Picture, TestSet, read_pair
 from model.evaluation.writing import read_png, write_half
+from tests.patience import HANGS
 
 
 def run(command: str, testset: Path, out: Path, *more: object) -> int:
@@ -156,7 +157,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path: Path, testset: Path, weight
         time.sleep(0.02)
     done = [file.name for file in out.glob("results/*/*.json")]
     process.send_signal(signal.SIGINT)  # to it alone: its workers are its own to end
-    _, stderr = process.communicate(timeout=240)
+    _, stderr = process.communicate(timeout=HANGS)
     assert done
     assert process.returncode == 130 or len(done) == 12, stderr  # or it was done already
     assert "Traceback" not in stderr

@@ -14,6 +14,7 @@ import pytest
 
 from model.errors import EvaluationError
 from model.evaluation.parallel import run_jobs
+from tests.patience import HANGS
 
 
 def write_after(job: tuple[Path, float]) -> str:
@@ -27,7 +28,7 @@ def write_after(job: tuple[Path, float]) -> str:
 
 
 def test_what_still_works_is_ended_with_the_run(tmp_path: Path) -> None:
-    jobs = [(tmp_path / "quick", 0.0), (tmp_path / "slow", 15.0)]
+    jobs = [(tmp_path / "quick", 0.0), (tmp_path / "slow", 2 * HANGS)]
     others = set(multiprocessing.active_children())
     outcomes = run_jobs(write_after, jobs, 2)
     assert next(outcomes) == "quick"
@@ -35,7 +36,7 @@ def test_what_still_works_is_ended_with_the_run(tmp_path: Path) -> None:
     assert len(started) == 2
     outcomes.close()  # type: ignore[attr-defined] # it is a generator, and this is what an interruption does
     # The pool's own thread waits for them as well, and only one of the two learns of the end from the system.
-    until = time.monotonic() + 10
+    until = time.monotonic() + HANGS
     while any(Path(f"/proc/{process.pid}").exists() for process in started) and time.monotonic() < until:
         time.sleep(0.02)
     assert not [process for process in started if Path(f"/proc/{process.pid}").exists()]
@@ -83,7 +84,7 @@ def test_an_interruption_while_workers_start_is_silent(tmp_path: Path) -> None:
         os.kill(int(file.name.removeprefix("importing-")), signal.SIGINT)
     time.sleep(1.0)
     os.kill(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=240)
+    _, stderr = process.communicate(timeout=HANGS)
     assert (process.returncode, stderr) == (130, "Interrupted\n")
 
 

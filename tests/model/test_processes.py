@@ -19,6 +19,7 @@ from model.run import build
 from model.train import main
 from pipeline.errors import ConfigError
 from tests.model.photo_folder import make_photographs
+from tests.patience import HANGS
 
 BATCHES = [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 12, 13, 14, 15]]
 QUICK = ["--set", "train.width=2", "--set", "train.learning_rate=0.03", "--device", "cpu", "--batch-size", "4"]
@@ -53,7 +54,7 @@ def torchrun(script: list[str], *more: str) -> subprocess.CompletedProcess[str]:
     """Start two processes on this machine."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *script, *more]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.run(launch, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    return subprocess.run(launch, capture_output=True, text=True, timeout=HANGS, check=False, env=environment)
 
 
 def lines(out: Path) -> list[dict[str, float]]:

@@ -25,6 +25,7 @@ from model.losses import Loss
 from model.train import main
 from tests.model.test_vgg import random_vgg
 from tests.model.toy_bank import change_attributes, make_bank, sources_on
+from tests.patience import HANGS
 
 QUICK = ["--set", "train.width=2", "--set", "train.learning_rate=0.03", "--batch-size", "2", "--device", "cpu"]
 QUICK += ["--set", "train.perceptual_weight=0"]
@@ -62,7 +63,7 @@ def run_struck(owner: str, name: str, number: int, action: str, *command: str) -
     """Run the command in a session of its own, as a terminal does; the `number`th call of a function meets `action`."""
     script = STRUCK.format(owner=owner, name=name, number=number, action=action)
     call = [sys.executable, "-c", script, *command]
-    return subprocess.run(call, capture_output=True, text=True, start_new_session=True, timeout=120, check=False)
+    return subprocess.run(call, capture_output=True, text=True, start_new_session=True, timeout=HANGS, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +218,7 @@ def test_a_second_ctrl_c_ends_at_once(bank: Path, tmp_path: Path) -> None:
 
 def test_the_module_is_a_command(bank: Path, reference: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "model.train", *arguments(bank, tmp_path, "--steps", "3")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)
     assert ended.returncode == 0
     assert ended.stdout.startswith(f"weights: {tmp_path}/weights.safetensors\nstep: 3\n")
     assert [line["loss"] for line in lines(tmp_path)] == [line["loss"] for line in lines(reference)[:3]]

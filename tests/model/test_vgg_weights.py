@@ -174,7 +174,8 @@ def test_the_size_of_the_weights_does_not_matter_to_the_scaled_features(tmp_path
     plain, scaled = (load_vgg(19, saved(tmp_path, c), None) for c in (content, larger))
     X = torch.rand(1, 3, 32, 32)
     for a, b in zip(plain(X), scaled(X), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+        # Features are sums of large terms of both signs: what is rounded is measured against the largest.
+        assert float((a - b).abs().max()) <= 1e-5 * float(a.abs().max())
     torch.testing.assert_close(plain.scale, 3.0 * scaled.scale)
 
 

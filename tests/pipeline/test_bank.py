@@ -41,6 +41,7 @@ from pipeline.bank.schema import COLUMNS
 from pipeline.bank.writer import merge_patches
 from pipeline.errors import BankDamaged, BankError, BankLocked, BankMissing, BankVersionError
 from pipeline.records import patch_id
+from tests.patience import HANGS
 
 ATTRIBUTES: dict[str, Any] = {"seed": 0, "config": {}, "versions": {}}
 SOURCES = ("a" * 64, "b" * 64)
@@ -319,8 +320,8 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
     def ask() -> str:
         process = context.Process(target=_try_to_open, args=(bank, answers))
         process.start()
-        process.join(240)
-        return str(answers.get(timeout=10))
+        process.join(HANGS)
+        return str(answers.get(timeout=HANGS))
 
     with BankWriter.open(bank):
         assert "another process" in ask()

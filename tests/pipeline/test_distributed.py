@@ -16,6 +16,7 @@ from distributed import Client
 
 from pipeline import versions, workers
 from pipeline.logs import log
+from tests.patience import HANGS
 from tests.pipeline.banks import assert_same_bank, assert_same_patches, table
 from tests.pipeline.conftest import Result
 from tests.pipeline.killing import workers_of
@@ -33,7 +34,7 @@ class Cluster:
         self.folder, self.file = folder, folder / "scheduler.json"
         self.scheduler = self._start("scheduler", "--port", "0", "--no-dashboard")
         self.workers: list[subprocess.Popen[bytes]] = []
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HANGS
         while not self._told() and time.monotonic() < deadline:
             time.sleep(0.05)
 
@@ -112,7 +113,7 @@ def start(bank: Path, *more: object) -> subprocess.Popen[str]:
 
 def wait_for_work(bank: Path, process: subprocess.Popen[str]) -> None:
     """Return when the first source is done and others are being worked on."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANGS
     while not list(bank.glob("_work/turns/*/*.parquet")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     assert process.poll() is None
@@ -145,7 +146,7 @@ def test_the_work_of_a_worker_that_is_killed_is_done_elsewhere(
     else:  # another one is started in its place
         (worker,) = workers_of(cluster.workers[0].pid)
         os.kill(worker, signal.SIGKILL)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=HANGS)
     assert process.returncode == 0, told
     assert set(table(bank, "sources")["status"].to_pylist()) == {"ok"}
     assert_same_bank(bank, reference)
@@ -159,7 +160,7 @@ def test_a_scheduler_that_dies_is_one_sentence_and_the_same_command_resumes(
     process = start(bank, hdr_folder, "--scheduler", address)
     wait_for_work(bank, process)
     kill_all(cluster.scheduler)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=HANGS)
     assert process.returncode == 1
     assert len(told.strip().splitlines()) == 1, told
     assert told.startswith(f"hdrprep: error: the Dask scheduler at {address} is gone; start it again")
@@ -176,7 +177,7 @@ def test_a_cluster_serves_the_next_command_while_it_still_works_for_the_last(
     process = start(bank, hdr_folder, "--scheduler", address)
     wait_for_work(bank, process)
     os.kill(process.pid, ending)
-    _, told = process.communicate(timeout=240)
+    _, told = process.communicate(timeout=HANGS)
     if ending == signal.SIGINT:
         assert process.returncode == 130
         assert told.strip().splitlines()[-1] == "hdrprep: interrupted; the same command resumes"
@@ -225,7 +226,7 @@ def test_workers_without_hdrprep_are_one_sentence(
     (blocked / "sitecustomize.py").write_text("import sys\nsys.modules['pipeline'] = None\n")
     cluster.add(1, PYTHONPATH=str(blocked))
     with Client(cluster.address, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=60)
+        client.wait_for_workers(1, timeout=HANGS)
     result = hdrprep("run", hdr_folder, "--bank", tmp_path / "bank.zarr", "--scheduler", cluster.address, *SETTINGS)
     assert result.status == 2
     assert "cannot run hdrprep" in result.err

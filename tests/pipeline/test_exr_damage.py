@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from pipeline.errors import SourceError
 from pipeline.frames import limits
 from pipeline.frames.exr import probe_exr, read_exr
+from tests.patience import HANGS
 from tests.pipeline.exr_damage import COMPRESSIONS
 from tests.pipeline.exr_files import LOSSLESS, SCANLINES, lie_about_size, name, picture, save, tiled
 
@@ -41,7 +42,9 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
     """What became of each damaged file, read by a process of its own; the time limit is for one that hangs."""
     command = [sys.executable, "-m", "tests.pipeline.exr_damage", str(tmp_path_factory.mktemp("damage"))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANGS, check=False
+    )
     last = (done.stdout.splitlines() or ["nothing"])[-1]
     assert done.returncode == 0, f"it ended with {done.returncode} after {last}: {done.stderr[-500:]}"
     return [json.loads(line) for line in done.stdout.splitlines()]

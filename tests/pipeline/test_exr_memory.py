@@ -16,6 +16,7 @@ import OpenEXR
 import pytest
 
 from pipeline.color import BT2020
+from tests.patience import HANGS
 from tests.pipeline.exr_files import SCANLINES, luminance_chroma, save, smooth_picture, tiled
 
 SIDE = 4096
@@ -44,7 +45,7 @@ def peak_beyond_idle(small: Path, large: Path) -> tuple[int, int]:
     """Return the bytes of a file's frame, and the peak of memory that reading it took."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", READ, str(small), str(large)]
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True).stdout
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANGS, check=True).stdout
     frame, peak = map(int, told.split())
     return frame, peak
 

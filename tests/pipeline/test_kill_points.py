@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.patience import HANGS
 from tests.pipeline.banks import assert_same_bank, table
 from tests.pipeline.conftest import SMALL, Result
 from tests.pipeline.kill_points import check_reader
@@ -82,7 +83,7 @@ def test_a_process_that_is_killed_alone_costs_nothing_but_time(
     bank, flag = tmp_path / "bank.zarr", tmp_path / "killed"
     environment = killing(bank, site, flag)
     command = run_command(bank, hdr_folder, "--workers", "1")
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=HANGS)
     assert flag.exists()
     check_reader(bank)
     if site.startswith("worker"):  # another one does its work
@@ -100,7 +101,7 @@ def test_a_reader_sees_whole_states_only_while_a_run_is_at_work_and_killed(
 ) -> None:
     bank = tmp_path / "bank.zarr"
     looks = 0
-    for patience in (0.5, 1.5, 60.0):
+    for patience in (0.5, 1.5, HANGS):
         process = subprocess.Popen(
             run_command(bank, hdr_folder, "--workers", "1"), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             start_new_session=True,

@@ -22,6 +22,7 @@ from pipeline.errors import ClusterError
 from pipeline.localcluster import STARTS
 from pipeline.logs import log
 from pipeline.workers import Task, Workers
+from tests.patience import HANGS
 from tests.pipeline.killing import workers_of
 
 
@@ -189,7 +190,7 @@ def test_workers_that_do_not_end_in_time_end_with_the_command(tmp_path: Path) ->
     script = tmp_path / "late.py"
     script.write_text(LATE)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stderr
     assert "they end with the command" in done.stderr
     assert "Traceback" not in done.stderr

@@ -19,6 +19,7 @@ import pytest
 
 from pipeline.bank import BankWriter
 from pipeline.scenes import render_scene, write_exr
+from tests.patience import HANGS
 from tests.pipeline.banks import array, array_files, assert_same_bank, assert_same_patches, table
 from tests.pipeline.conftest import SMALL, Result
 
@@ -264,11 +265,11 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_when_repeated(
         # A background job is born deaf to Ctrl-C, and so are its children: the tests may be one.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + HANGS
     while not list(bank.glob("_work/turns/*/*.parquet")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     os.killpg(process.pid, ending)
-    _, told = process.communicate(timeout=240)
+    _, told = process.communicate(timeout=HANGS)
     if ending == signal.SIGINT:
         assert process.returncode == 130
         assert told.strip().splitlines()[-1] == "hdrprep: interrupted; the same command resumes"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import HANGS
+
 
 @pytest.mark.parametrize(
     ("command", "library"),
@@ -37,7 +39,7 @@ def test_ctrl_c_while_a_command_loads_its_libraries_is_one_line(
     assert started.stdout
     assert started.stdout.readline() == "loading\n"
     started.send_signal(signal.SIGINT)
-    _, told = started.communicate(timeout=240)
+    _, told = started.communicate(timeout=HANGS)
     assert told == "Interrupted\n"
     assert started.returncode == -signal.SIGINT
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import HANGS
 from tests.pipeline.still_damage import CUTS
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,9 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
     """What became of each damaged file, read by a process of its own; the time limit is for one that hangs."""
     command = [sys.executable, "-m", "tests.pipeline.still_damage", str(tmp_path_factory.mktemp("damage"))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANGS, check=False
+    )
     last = (done.stdout.splitlines() or ["nothing"])[-1]
     assert done.returncode == 0, f"it ended with {done.returncode} after {last}: {done.stderr[-500:]}"
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.errors import SourceError
 from pipeline.frames.video import probe_video, read_video
 from pipeline.records import FloatImage
+from tests.patience import HANGS
 from tests.pipeline.video_files import Spec, moving_pictures, random_planes, write_video
 
 CLIPS = {
@@ -45,7 +46,7 @@ def read_in_child(files: list[Path]) -> dict[str, list[tuple[int, Any]]]:
     child = context.Process(target=_read_damaged, args=(files, answers))
     child.start()
     results: dict[str, list[tuple[int, Any]]] = {path.name: [] for path in files}
-    while (answer := answers.get(timeout=120)) is not None:
+    while (answer := answers.get(timeout=HANGS)) is not None:
         results[answer[0]].append(answer[1:])
     child.join(30)
     assert child.exitcode == 0
