@@ -172,10 +172,10 @@ def test_the_size_of_the_weights_does_not_matter_to_the_scaled_features(tmp_path
     content = {name: t * (0.0 if name.endswith("bias") else 1.0) for name, t in tensors().items()}
     larger = content | {"features.0.weight": 3.0 * content["features.0.weight"]}
     plain, scaled = (load_vgg(19, saved(tmp_path, c), None) for c in (content, larger))
-    X = torch.rand(1, 3, 32, 32)
-    for a, b in zip(plain(X), scaled(X), strict=True):
-        # Features are sums of large terms of both signs: what is rounded is measured against the largest.
-        assert float((a - b).abs().max()) <= 1e-5 * float(a.abs().max())
+    # Features are sums of large terms of both signs: where they cancel, rounding in float32 shows.
+    X = torch.rand(1, 3, 32, 32, dtype=torch.float64)
+    for a, b in zip(plain.double()(X), scaled.double()(X), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(plain.scale, 3.0 * scaled.scale)
 
 

@@ -102,23 +102,52 @@ def test_a_worker_that_dies_comes_back(tmp_path: Path) -> None:
     assert (tmp_path / "died").exists()
 
 
+@contextmanager
+def _stopping_newborn(seconds: float) -> Iterator[list[int]]:
+    """Let the next worker process of this one stand still for a while, as a busy machine does."""
+    stopped, others = list[int](), set(workers_of(os.getpid()))
+
+    def stop() -> None:
+        until = time.monotonic() + HANGS
+        while not stopped and time.monotonic() < until:
+            for child in set(workers_of(os.getpid())) - others:
+                os.kill(child, signal.SIGSTOP)
+                time.sleep(seconds)
+                os.kill(child, signal.SIGCONT)
+                stopped.append(child)
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    yield stopped
+    thread.join()
+
+
+def test_a_worker_that_takes_long_to_come_back_is_waited_for(tmp_path: Path) -> None:
+    with Workers(RunSettings(workers=1)) as own:
+        (first,) = _pids(own, tmp_path, most=1)
+        with _stopping_newborn(20.0) as stopped:  # after fifteen Dask would give it up and start no other
+            (second,) = _pids(own, tmp_path / "died", most=1)
+        assert [second] == stopped
+        assert second != first
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_worker_whose_restart_failed_is_replaced(
     workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.workers.PATIENCE", 0.5)
     with Workers(RunSettings(workers=workers)) as own:
-        before, after = set[int](), set[int]()
+        before = set[int]()
         for pid in _pids(own, tmp_path, most=6_000):
+            if len(before) == workers and pid not in before:
+                break
             if len(before) < workers:
                 before.add(pid)
                 if len(before) == workers:
                     _end_one(own)
-            else:
-                after.add(pid)
-                if len(after - before) == 1:
-                    break
-        assert len(after - before) == 1
+        else:
+            pytest.fail("no other process has come")
         assert own._client is not None
         names = {worker["name"] for worker in own._client.scheduler_info()["workers"].values()}
         assert len(names) == workers

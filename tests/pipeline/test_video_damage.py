@@ -48,7 +48,7 @@ def read_in_child(files: list[Path]) -> dict[str, list[tuple[int, Any]]]:
     results: dict[str, list[tuple[int, Any]]] = {path.name: [] for path in files}
     while (answer := answers.get(timeout=HANGS)) is not None:
         results[answer[0]].append(answer[1:])
-    child.join(30)
+    child.join(HANGS)
     assert child.exitcode == 0
     return results
 

@@ -82,6 +82,13 @@ def test_a_scheduler_lost_between_two_stages_is_the_same_sentence(scheduler: str
             list(workers.map(_square, [Task((3,), "3")], lambda _, message: message))
 
 
+def test_a_scheduler_that_does_not_let_go_in_time_is_left(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Workers(RunSettings(scheduler=scheduler)) as workers:
+        assert [result for _, result in workers.map(_square, [Task((3,), "3")], lambda _, message: message)] == [9]
+        monkeypatch.setattr("pipeline.workers.CONNECTING", 0.0)
+    assert workers._client is None
+
+
 def test_no_work_starts_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("a cluster was started")
